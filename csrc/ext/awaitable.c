@@ -1,0 +1,383 @@
+/* Awaitable: see awaitable.h. A suspended one holds a Waiter; messages stay on the connection's queue until the
+ * awaitable runs, so that nothing is lost however it ends. */
+#include "awaitable.h"
+
+#include "session.h"
+#include "writer.h"
+
+/* Messages that an application may take in a row before the loop gets a turn. */
+#define MESSAGE_BUDGET 128
+
+typedef enum {
+    AWAITABLE_CREATED,
+    AWAITABLE_RUNNING,
+    AWAITABLE_SUSPENDED,
+    AWAITABLE_FINISHED
+} awaitable_status;
+
+typedef struct {
+    PyObject_HEAD
+    module_state *state;
+    Protocol *protocol; /* NULL when finished */
+    PyObject *event;    /* of send(); NULL for receive() */
+    Waiter *waiter;     /* what was yielded last, while suspended; NULL after a bare yield */
+    awaitable_status status;
+    bool sends;
+} Awaitable;
+
+PyObject *
+awaitable_new(Protocol *protocol, PyObject *event)
+{
+    module_state *state = protocol->state;
+    Awaitable *self = (Awaitable *)free_list_new(&state->awaitables, state->awaitable_type);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->state = state;
+    self->protocol = (Protocol *)Py_NewRef((PyObject *)protocol);
+    self->event = Py_XNewRef(event);
+    self->waiter = NULL;
+    self->status = AWAITABLE_CREATED;
+    self->sends = event != NULL;
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+static int
+awaitable_clear(Awaitable *self)
+{
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->event);
+    Py_CLEAR(self->waiter);
+    return 0;
+}
+
+static int
+awaitable_traverse(Awaitable *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->protocol);
+    Py_VISIT(self->event);
+    Py_VISIT(self->waiter);
+    return 0;
+}
+
+/* The connection must not wake a waiter that nobody waits for any more. */
+static void
+forget_waiter(Awaitable *self)
+{
+    Protocol *protocol = self->protocol;
+    if (self->waiter == NULL) {
+        return;
+    }
+    if (!self->sends && protocol != NULL && protocol->receive_waiter == self->waiter) {
+        Py_CLEAR(protocol->receive_waiter);
+    }
+    Py_CLEAR(self->waiter);
+}
+
+static void
+awaitable_finish(Awaitable *self)
+{
+    forget_waiter(self);
+    self->status = AWAITABLE_FINISHED;
+    Py_CLEAR(self->protocol);
+    Py_CLEAR(self->event);
+}
+
+static void
+awaitable_dealloc(Awaitable *self)
+{
+    PyObject_GC_UnTrack(self);
+    forget_waiter(self);
+    awaitable_clear(self);
+    free_list_dealloc(&self->state->awaitables, (PyObject *)self);
+}
+
+/* Suspends until the connection wakes the waiter. */
+static PySendResult
+suspend(Awaitable *self, Waiter *waiter, PyObject **result)
+{
+    self->waiter = waiter;
+    self->status = AWAITABLE_SUSPENDED;
+    *result = Py_NewRef((PyObject *)waiter);
+    return PYGEN_NEXT;
+}
+
+/* Suspends for one turn of the loop. */
+static PySendResult
+suspend_briefly(Awaitable *self, PyObject **result)
+{
+    self->status = AWAITABLE_SUSPENDED;
+    *result = Py_NewRef(Py_None);
+    return PYGEN_NEXT;
+}
+
+static PySendResult
+receive_wait(Awaitable *self, PyObject **result)
+{
+    Protocol *protocol = self->protocol;
+    if (protocol->receive_waiter != NULL && waiter_is_pending(protocol->receive_waiter)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "receive() is awaited by another task already; a connection has one reader");
+        return PYGEN_ERROR;
+    }
+    Waiter *waiter = waiter_new(self->state, protocol->loop);
+    if (waiter == NULL) {
+        return PYGEN_ERROR;
+    }
+    protocol->taken = 0;
+    Py_XSETREF(protocol->receive_waiter, (Waiter *)Py_NewRef((PyObject *)waiter));
+    return suspend(self, waiter, result);
+}
+
+static PySendResult
+receive_step(Awaitable *self, PyObject **result)
+{
+    Protocol *protocol = self->protocol;
+    bool over_budget = protocol->taken >= MESSAGE_BUDGET;
+    if (over_budget || !session_has_event(protocol)) {
+        /* The application is about to wait: what it sent has to go. */
+        if (writer_flush(protocol) < 0) {
+            return PYGEN_ERROR;
+        }
+        if (over_budget) {
+            protocol->taken = 0;
+            return suspend_briefly(self, result);
+        }
+    }
+    if (!session_has_event(protocol)) {
+        return receive_wait(self, result);
+    }
+    *result = session_take_event(protocol);
+    return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+static PySendResult
+send_step(Awaitable *self, PyObject **result)
+{
+    Protocol *protocol = self->protocol;
+    if (session_must_wait(protocol)) {
+        if (protocol->send_waiters == NULL && (protocol->send_waiters = PyList_New(0)) == NULL) {
+            return PYGEN_ERROR;
+        }
+        Waiter *waiter = waiter_new(self->state, protocol->loop);
+        if (waiter == NULL) {
+            return PYGEN_ERROR;
+        }
+        if (PyList_Append(protocol->send_waiters, (PyObject *)waiter) < 0) {
+            Py_DECREF(waiter);
+            return PYGEN_ERROR;
+        }
+        return suspend(self, waiter, result);
+    }
+    if (session_send(protocol, self->event) < 0) {
+        return PYGEN_ERROR;
+    }
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+static const char *
+operation_name(const Awaitable *self)
+{
+    return self->sends ? "send" : "receive";
+}
+
+/* 0 when the awaitable may run now, or -1. */
+static int
+awaitable_check(Awaitable *self)
+{
+    if (self->status == AWAITABLE_FINISHED) {
+        PyErr_Format(PyExc_RuntimeError, "cannot reuse already awaited %s()",
+                     operation_name(self));
+        return -1;
+    }
+    if (self->status == AWAITABLE_RUNNING) {
+        PyErr_Format(PyExc_ValueError, "%s() already executing", operation_name(self));
+        return -1;
+    }
+    return 0;
+}
+
+static PySendResult
+awaitable_send_slot(Awaitable *self, PyObject *value, PyObject **result)
+{
+    *result = NULL;
+    if (awaitable_check(self) < 0) {
+        return PYGEN_ERROR;
+    }
+    if (self->status == AWAITABLE_CREATED && value != Py_None) {
+        PyErr_Format(PyExc_TypeError, "can't send non-None value to a just-started %s()",
+                     operation_name(self));
+        return PYGEN_ERROR;
+    }
+    if (self->waiter != NULL && waiter_is_pending(self->waiter)) {
+        /* Resumed by somebody who did not wait for the waiter: wait on. */
+        *result = Py_NewRef((PyObject *)self->waiter);
+        return PYGEN_NEXT;
+    }
+    forget_waiter(self);
+    self->status = AWAITABLE_RUNNING;
+    PySendResult outcome = self->sends ? send_step(self, result) : receive_step(self, result);
+    if (outcome != PYGEN_NEXT) {
+        awaitable_finish(self);
+    }
+    return outcome;
+}
+
+/* The result as iteration gives it: a value yielded, or StopIteration with the value returned. */
+static PyObject *
+to_iteration(PySendResult outcome, PyObject *result)
+{
+    if (outcome != PYGEN_RETURN) {
+        return result;
+    }
+    if (result == Py_None) {
+        PyErr_SetNone(PyExc_StopIteration);
+    }
+    else {
+        /* Events are dicts: never a tuple, which would be unpacked into arguments. */
+        PyErr_SetObject(PyExc_StopIteration, result);
+    }
+    Py_DECREF(result);
+    return NULL;
+}
+
+static PyObject *
+awaitable_iternext(Awaitable *self)
+{
+    PyObject *result;
+    PySendResult outcome = awaitable_send_slot(self, Py_None, &result);
+    return to_iteration(outcome, result);
+}
+
+static PyObject *
+awaitable_send(Awaitable *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult outcome = awaitable_send_slot(self, value, &result);
+    return to_iteration(outcome, result);
+}
+
+/* Raises what throw() was given: a class with a value, or an instance. */
+static void
+raise_thrown(PyObject *type, PyObject *value, PyObject *traceback)
+{
+    if (PyExceptionInstance_Check(type)) {
+        value = type;
+        type = (PyObject *)Py_TYPE(type);
+    }
+    else if (!PyExceptionClass_Check(type)) {
+        PyErr_Format(PyExc_TypeError,
+                     "exceptions must be classes or instances deriving from BaseException, not "
+                     "%.100s",
+                     Py_TYPE(type)->tp_name);
+        return;
+    }
+    if (traceback == Py_None) {
+        traceback = NULL;
+    }
+    if (value == Py_None) {
+        value = NULL;
+    }
+    PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(traceback));
+}
+
+static PyObject *
+awaitable_throw(Awaitable *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs < 1 || nargs > 3) {
+        PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
+        return NULL;
+    }
+    if (awaitable_check(self) < 0) {
+        return NULL;
+    }
+    awaitable_finish(self);
+    raise_thrown(args[0], nargs > 1 ? args[1] : Py_None, nargs > 2 ? args[2] : Py_None);
+    return NULL;
+}
+
+static PyObject *
+awaitable_close(Awaitable *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->status == AWAITABLE_RUNNING) {
+        PyErr_Format(PyExc_ValueError, "%s() already executing", operation_name(self));
+        return NULL;
+    }
+    awaitable_finish(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+awaitable_get_name(Awaitable *self, void *Py_UNUSED(closure))
+{
+    return PyUnicode_FromString(operation_name(self));
+}
+
+static PyObject *
+awaitable_get_running(Awaitable *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->status == AWAITABLE_RUNNING);
+}
+
+static PyObject *
+awaitable_get_suspended(Awaitable *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->status == AWAITABLE_SUSPENDED);
+}
+
+static PyObject *
+awaitable_get_await(Awaitable *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->waiter == NULL ? Py_None : (PyObject *)self->waiter);
+}
+
+static PyObject *
+awaitable_get_none(Awaitable *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef awaitable_methods[] = {
+    {"send", (PyCFunction)awaitable_send, METH_O, NULL},
+    {"throw", (PyCFunction)(void (*)(void))awaitable_throw, METH_FASTCALL, NULL},
+    {"close", (PyCFunction)awaitable_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+/* What inspect, anyio and debuggers read of a coroutine. There is no frame and no code object. */
+static PyGetSetDef awaitable_getset[] = {
+    {"__name__", (getter)awaitable_get_name, NULL, NULL, NULL},
+    {"__qualname__", (getter)awaitable_get_name, NULL, NULL, NULL},
+    {"cr_running", (getter)awaitable_get_running, NULL, NULL, NULL},
+    {"cr_suspended", (getter)awaitable_get_suspended, NULL, NULL, NULL},
+    {"cr_await", (getter)awaitable_get_await, NULL, NULL, NULL},
+    {"cr_frame", (getter)awaitable_get_none, NULL, NULL, NULL},
+    {"cr_code", (getter)awaitable_get_none, NULL, NULL, NULL},
+    {"cr_origin", (getter)awaitable_get_none, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot awaitable_slots[] = {
+    {Py_tp_doc, (void *)"One receive() or send() under way."},
+    {Py_tp_dealloc, awaitable_dealloc},
+    {Py_tp_traverse, awaitable_traverse},
+    {Py_tp_clear, awaitable_clear},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, awaitable_iternext},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, awaitable_send_slot},
+    {Py_tp_methods, awaitable_methods},
+    {Py_tp_getset, awaitable_getset},
+    {0, NULL},
+};
+
+PyType_Spec awaitable_spec = {
+    .name = "atalanta._core.Awaitable",
+    .basicsize = sizeof(Awaitable),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = awaitable_slots,
+};

@@ -1,0 +1,15 @@
+/* Callable: the `receive` and the `send` that an application is given. */
+#ifndef ATALANTA_EXT_CALLABLE_H
+#define ATALANTA_EXT_CALLABLE_H
+
+#include "protocol.h"
+
+extern PyType_Spec callable_spec;
+
+/* A `send` or a `receive` of that connection. New reference. */
+PyObject *callable_new(Protocol *protocol, bool sends);
+
+/* Marks the type the way inspect, asyncio and asgiref look for coroutine functions. 0, or -1. */
+int callable_type_prepare(PyTypeObject *type);
+
+#endif

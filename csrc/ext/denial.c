@@ -1,0 +1,100 @@
+/* Denial: see denial.h. */
+#include "denial.h"
+
+#include "asgi.h"
+#include "response.h"
+#include "session.h"
+#include "writer.h"
+
+static int
+ignore_header(void *Py_UNUSED(context), PyObject *Py_UNUSED(name), PyObject *Py_UNUSED(value))
+{
+    return 0;
+}
+
+/* The headers as a list: the event is the application's and may change before the body comes. */
+static PyObject *
+copy_headers(PyObject *headers)
+{
+    PyObject *copy = headers == NULL ? PyList_New(0) : PySequence_List(headers);
+    if (copy != NULL &&
+        asgi_headers_walk(copy, "websocket.http.response.start", ignore_header, NULL) < 0) {
+        Py_CLEAR(copy);
+    }
+    return copy;
+}
+
+int
+denial_start(Protocol *self, PyObject *event)
+{
+    bool failed;
+    PyObject *number = asgi_event_get(event, self->state->names.status, &failed);
+    if (failed) {
+        return -1;
+    }
+    if (number == NULL || !PyLong_Check(number)) {
+        PyErr_SetString(PyExc_TypeError, "websocket.http.response.start: 'status' must be int");
+        return -1;
+    }
+    int overflow;
+    long status = PyLong_AsLongAndOverflow(number, &overflow);
+    if (overflow != 0 || status < 100 || status > 599) {
+        PyErr_Format(PyExc_RuntimeError, "Invalid HTTP status code '%S' in response.", number);
+        return -1;
+    }
+    PyObject *headers = asgi_event_get(event, self->state->names.headers, &failed);
+    PyObject *copy = failed ? NULL : copy_headers(headers);
+    if (copy == NULL) {
+        return -1;
+    }
+    Py_XSETREF(self->denial_headers, copy);
+    self->denial_status = status;
+    self->phase = PHASE_DENYING;
+    return session_handshake_answered(self, status);
+}
+
+/* The response's head, when this is the first part of the body. 0, or -1. */
+static int
+begin_response(Protocol *self, size_t size, bool last)
+{
+    if (self->denial_begun) {
+        return 0;
+    }
+    if (response_denial(self, self->denial_status, self->denial_headers,
+                        last ? (Py_ssize_t)size : -1, &self->denial_chunked) < 0) {
+        return -1;
+    }
+    self->denial_begun = true;
+    Py_CLEAR(self->denial_headers);
+    return 0;
+}
+
+int
+denial_body(Protocol *self, PyObject *event)
+{
+    bool failed;
+    PyObject *more_body = asgi_event_get(event, self->state->names.more_body, &failed);
+    int more = more_body == NULL ? 0 : PyObject_IsTrue(more_body);
+    PyObject *body = failed || more < 0
+                         ? NULL
+                         : asgi_event_get(event, self->state->names.body, &failed);
+    if (failed || more < 0) {
+        return -1;
+    }
+    Py_buffer view = {.buf = NULL, .len = 0};
+    if (body != NULL && PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    int result = begin_response(self, (size_t)view.len, !more);
+    if (result == 0) {
+        result = response_denial_body(self, view.buf, (size_t)view.len, self->denial_chunked,
+                                      !more);
+    }
+    if (body != NULL) {
+        PyBuffer_Release(&view);
+    }
+    if (result < 0) {
+        return -1;
+    }
+    return more ? writer_flush(self) : session_response_complete(self);
+}

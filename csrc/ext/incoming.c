@@ -1,0 +1,183 @@
+/* Incoming: see incoming.h. Depends on core's conn for what frames mean; knows bytes and objects, no ASGI. */
+#include "incoming.h"
+
+#include "../core/handshake.h"
+#include "session.h"
+#include "writer.h"
+
+/* A request head may be as long as what HTTP servers in front of us let through. */
+#define REQUEST_HEAD_MAX (64 * 1024)
+#define REQUEST_HEADERS_MAX 256
+
+/* Frames sent before the handshake is answered are kept up to about this many bytes; then reading pauses. */
+#define EARLY_BYTES_MAX (64 * 1024)
+
+/* From this many bytes on, the rest of a frame is received into its message and not into the shared buffer. */
+#define DIRECT_RECEIVE_MIN (32 * 1024)
+
+static int
+take_data(Protocol *self, const ws_event *event)
+{
+    if (self->phase != PHASE_OPEN || self->application_done) {
+        assembly_drop(&self->message);
+        return 0;
+    }
+    PyObject *message;
+    int taken = assembly_take(&self->message, &self->conn, event, &message, &self->failure);
+    if (taken == 1) {
+        return message_queue_push_steal(&self->queue, message);
+    }
+    return taken == -1 ? -1 : 0;
+}
+
+static void
+note_pong(Protocol *self, const ws_event *event)
+{
+    if (self->ping_pending && event->control_size == sizeof(self->ping_payload) &&
+        memcmp(event->control, self->ping_payload, sizeof(self->ping_payload)) == 0) {
+        self->pong_arrived = true;
+    }
+}
+
+static int
+take_close(Protocol *self, const ws_event *event)
+{
+    PyObject *reason =
+        PyUnicode_DecodeUTF8((const char *)event->control, event->control_size, NULL);
+    if (reason == NULL) {
+        return -1;
+    }
+    Py_XSETREF(self->peer_reason, reason);
+    self->peer_code = event->close_code;
+    self->close_arrived = true;
+    return 0;
+}
+
+static int
+take_event(Protocol *self, const ws_event *event)
+{
+    if (event->type == WS_EVENT_DATA) {
+        self->frame_arrived |= event->frame_left == 0;
+        return take_data(self, event);
+    }
+    if (event->type == WS_EVENT_PONG) {
+        note_pong(self, event);
+        return 0;
+    }
+    self->frame_arrived = true;
+    uint8_t reply[WS_CONTROL_FRAME_MAX];
+    size_t size = ws_conn_reply(&self->conn, event, 0, reply);
+    if (size > 0 && writer_append(self, reply, size) < 0) {
+        return -1;
+    }
+    return event->type == WS_EVENT_CLOSE ? take_close(self, event) : 0;
+}
+
+/* Reads frames until the bytes or the connection end; what a later call needs is kept. 0, or -1. */
+static int
+feed_frames(Protocol *self, const uint8_t *data, size_t n)
+{
+    while (n > 0 && self->failure == 0) {
+        ws_event event;
+        size_t consumed;
+        int found = ws_conn_next(&self->conn, data, n, &consumed, &event);
+        data += consumed;
+        n -= consumed;
+        if (found == 0) {
+            return n == 0 ? 0 : byte_buffer_append(&self->kept, data, n);
+        }
+        if (found < 0) {
+            self->failure = found;
+        }
+        else if (take_event(self, &event) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Frames whose beginning was kept from the last read. */
+static int
+feed_after_kept(Protocol *self, uint8_t *data, size_t n, bool headroom)
+{
+    if (headroom && self->kept.size <= RECEIVE_BUFFER_HEADROOM) {
+        size_t kept = self->kept.size;
+        memcpy(data - kept, self->kept.data, kept);
+        byte_buffer_drop(&self->kept);
+        return feed_frames(self, data - kept, n + kept);
+    }
+    if (byte_buffer_append(&self->kept, data, n) < 0) {
+        return -1;
+    }
+    return incoming_feed_early(self);
+}
+
+int
+incoming_feed_early(Protocol *self)
+{
+    byte_buffer bytes = byte_buffer_move(&self->kept);
+    int result = feed_frames(self, bytes.data, bytes.size);
+    byte_buffer_drop(&bytes);
+    return result;
+}
+
+/* The upgrade request, over as many reads as it takes. 0, or -1. */
+static int
+feed_request(Protocol *self, const uint8_t *data, size_t n)
+{
+    ws_header headers[REQUEST_HEADERS_MAX];
+    ws_request request = {.headers = headers, .header_capacity = REQUEST_HEADERS_MAX};
+    if (byte_buffer_append(&self->kept, data, n) < 0) {
+        return -1;
+    }
+    if (self->kept.size <= REQUEST_HEAD_MAX && memchr(data, '\n', n) == NULL) {
+        /* No line has ended, so nothing new can be said: a request sent byte by byte costs linear time. */
+        return 0;
+    }
+    byte_buffer bytes = byte_buffer_move(&self->kept);
+    int size = ws_request_parse(&request, bytes.data, bytes.size);
+    int result;
+    if (size == 0 && bytes.size <= REQUEST_HEAD_MAX) {
+        self->kept = bytes;
+        return 0;
+    }
+    if (size <= 0) {
+        result = session_refuse_request(self, size == 0 ? WS_HANDSHAKE_TOO_MANY_HEADERS : size);
+    }
+    else {
+        result = byte_buffer_append(&self->kept, bytes.data + size, bytes.size - (size_t)size);
+        if (result == 0) {
+            result = session_begin(self, &request);
+        }
+    }
+    byte_buffer_drop(&bytes);
+    return result;
+}
+
+int
+incoming_feed(Protocol *self, uint8_t *data, size_t n, bool headroom)
+{
+    if (self->opened) {
+        return self->kept.size == 0 ? feed_frames(self, data, n)
+                                    : feed_after_kept(self, data, n, headroom);
+    }
+    if (self->phase == PHASE_REQUEST) {
+        return feed_request(self, data, n);
+    }
+    if (self->phase == PHASE_CLOSED) {
+        return 0;
+    }
+    if (byte_buffer_append(&self->kept, data, n) < 0) {
+        return -1;
+    }
+    return self->kept.size > EARLY_BYTES_MAX ? protocol_pause_reading(self) : 0;
+}
+
+uint8_t *
+incoming_message_space(Protocol *self, size_t *size)
+{
+    if (self->kept.size != 0) {
+        return NULL;
+    }
+    return assembly_space(&self->message, &self->conn, DIRECT_RECEIVE_MIN, size);
+}

@@ -1,0 +1,452 @@
+/* The module atalanta._core: its state, its types, and the functions that need no connection. */
+#include "module.h"
+
+#include "../core/frame.h"
+#include "../core/handshake.h"
+#include "awaitable.h"
+#include "callable.h"
+#include "loop_state.h"
+#include "parser.h"
+#include "protocol.h"
+#include "waiter.h"
+
+/* ---- Shared helpers: see module.h ---- */
+
+module_state *
+module_state_of(PyObject *object)
+{
+    PyObject *module = PyType_GetModuleByDef(Py_TYPE(object), &atalanta_module);
+    return module == NULL ? NULL : PyModule_GetState(module);
+}
+
+PyObject *
+free_list_new(free_list *list, PyTypeObject *type)
+{
+    if (list->count > 0) {
+        PyObject *object = list->items[--list->count];
+        return PyObject_Init(object, type);
+    }
+    return (PyObject *)PyObject_GC_New(PyObject, type);
+}
+
+void
+free_list_dealloc(free_list *list, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (list->count < FREE_LIST_SIZE) {
+        list->items[list->count++] = object;
+    }
+    else {
+        PyObject_GC_Del(object);
+    }
+    Py_DECREF(type);
+}
+
+static void
+free_list_empty(free_list *list)
+{
+    while (list->count > 0) {
+        PyObject_GC_Del(list->items[--list->count]);
+    }
+}
+
+int
+loop_is_between_tasks(const module_state *state, PyObject *loop)
+{
+    if (state->current_tasks != NULL) {
+        PyObject *task = PyDict_GetItemWithError(state->current_tasks, loop);
+        return task == NULL || task == Py_None ? (PyErr_Occurred() ? -1 : 1) : 0;
+    }
+    PyObject *task = PyObject_CallOneArg(state->current_task, loop);
+    if (task == NULL) {
+        return -1;
+    }
+    bool between = task == Py_None;
+    Py_DECREF(task);
+    return between;
+}
+
+/* ---- Functions ---- */
+
+PyDoc_STRVAR(accept_key_doc, "accept_key(key, /)\n--\n\n"
+                             "Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455, section 4.2.2).\n\n"
+                             "Takes str or bytes, returns str.");
+
+static PyObject *
+core_accept_key(PyObject *Py_UNUSED(module), PyObject *key)
+{
+    uint8_t accept[WS_ACCEPT_SIZE];
+    Py_ssize_t size;
+    const char *text;
+    if (PyUnicode_Check(key)) {
+        text = PyUnicode_AsUTF8AndSize(key, &size);
+        if (text == NULL) {
+            return NULL;
+        }
+        ws_accept_key((const uint8_t *)text, (size_t)size, accept);
+    }
+    else {
+        Py_buffer view;
+        if (PyObject_GetBuffer(key, &view, PyBUF_SIMPLE) < 0) {
+            return NULL;
+        }
+        ws_accept_key(view.buf, (size_t)view.len, accept);
+        PyBuffer_Release(&view);
+    }
+    return PyUnicode_DecodeASCII((const char *)accept, WS_ACCEPT_SIZE, NULL);
+}
+
+/* A masking key from an object with four bytes. 0, or -1. */
+static int
+read_mask_key(PyObject *object, uint32_t *key)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    int result = 0;
+    if (view.len != sizeof(*key)) {
+        PyErr_Format(PyExc_ValueError, "a mask has 4 bytes, got %zd", view.len);
+        result = -1;
+    }
+    else {
+        memcpy(key, view.buf, sizeof(*key));
+    }
+    PyBuffer_Release(&view);
+    return result;
+}
+
+PyDoc_STRVAR(apply_mask_doc, "apply_mask(data, mask, /)\n--\n\n"
+                             "Mask or unmask data with a key of 4 bytes (RFC 6455, section 5.3); returns bytes.");
+
+static PyObject *
+core_apply_mask(PyObject *module, PyObject *args)
+{
+    const module_state *state = PyModule_GetState(module);
+    PyObject *mask;
+    Py_buffer data;
+    uint32_t key;
+    if (!PyArg_ParseTuple(args, "y*O:apply_mask", &data, &mask)) {
+        return NULL;
+    }
+    PyObject *result = NULL;
+    if (read_mask_key(mask, &key) == 0) {
+        result = PyBytes_FromStringAndSize(NULL, data.len);
+    }
+    if (result != NULL && data.len > 0) {
+        state->mask->apply((uint8_t *)PyBytes_AS_STRING(result), data.buf, (size_t)data.len, key,
+                           0);
+    }
+    PyBuffer_Release(&data);
+    return result;
+}
+
+PyDoc_STRVAR(build_frame_doc,
+             "build_frame(opcode, payload, *, fin=True, rsv1=False, mask=None)\n--\n\n"
+             "One frame (RFC 6455, section 5.2) as bytes, its length in the shortest form.\n\n"
+             "Raises ValueError for an opcode that is reserved, and for a control frame that is fragmented,\n"
+             "compressed or longer than 125 bytes.");
+
+static PyObject *
+core_build_frame(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static const char *const keywords[] = {"", "", "fin", "rsv1", "mask", NULL};
+    const module_state *state = PyModule_GetState(module);
+    int opcode;
+    int fin = 1;
+    int rsv1 = 0;
+    PyObject *mask = Py_None;
+    Py_buffer payload;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iy*|$ppO:build_frame", KEYWORD_LIST(keywords), &opcode,
+                                     &payload, &fin, &rsv1, &mask)) {
+        return NULL;
+    }
+    ws_frame_header header = {.length = (uint64_t)payload.len,
+                              .opcode = (uint8_t)opcode,
+                              .fin = fin != 0,
+                              .rsv1 = rsv1 != 0,
+                              .masked = mask != Py_None};
+    PyObject *frame = NULL;
+    bool control = opcode >= WS_OPCODE_CLOSE && opcode <= WS_OPCODE_PONG;
+    if (!control && (opcode < WS_OPCODE_CONTINUATION || opcode > WS_OPCODE_BINARY)) {
+        PyErr_Format(PyExc_ValueError, "opcode %d is reserved", opcode);
+    }
+    else if (control && (!fin || rsv1 || payload.len > WS_CONTROL_PAYLOAD_MAX)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "a control frame has fin, no rsv1 and at most 125 bytes of payload");
+    }
+    else if (!header.masked || read_mask_key(mask, &header.key) == 0) {
+        uint8_t head[WS_FRAME_HEADER_MAX];
+        size_t size = ws_frame_build(head, &header);
+        frame = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size + payload.len);
+        if (frame != NULL) {
+            uint8_t *place = (uint8_t *)PyBytes_AS_STRING(frame);
+            memcpy(place, head, size);
+            state->mask->apply(place + size, payload.buf, (size_t)payload.len,
+                               header.masked ? header.key : 0, 0);
+        }
+    }
+    PyBuffer_Release(&payload);
+    return frame;
+}
+
+PyDoc_STRVAR(mask_kernels_doc, "mask_kernels()\n--\n\n"
+                               "Names of the masking kernels that this machine can run, the fastest first.");
+
+static PyObject *
+core_mask_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    const ws_mask_kernel *kernels[WS_MASK_KERNELS_MAX];
+    size_t count = ws_mask_kernels(kernels, WS_MASK_KERNELS_MAX);
+    PyObject *names = PyTuple_New((Py_ssize_t)count);
+    for (size_t i = 0; names != NULL && i < count; i++) {
+        PyObject *name = PyUnicode_FromString(kernels[i]->name);
+        if (name == NULL) {
+            Py_CLEAR(names);
+            break;
+        }
+        PyTuple_SET_ITEM(names, (Py_ssize_t)i, name);
+    }
+    return names;
+}
+
+PyDoc_STRVAR(mask_kernel_doc, "mask_kernel(name=None, /)\n--\n\n"
+                              "Name of the masking kernel in use; with a name, use that one from now on for\n"
+                              "functions, parsers and connections made later.");
+
+static PyObject *
+core_mask_kernel(PyObject *module, PyObject *args)
+{
+    module_state *state = PyModule_GetState(module);
+    const char *name = NULL;
+    if (!PyArg_ParseTuple(args, "|z:mask_kernel", &name)) {
+        return NULL;
+    }
+    if (name != NULL) {
+        const ws_mask_kernel *kernel = ws_mask_select(name);
+        if (kernel == NULL) {
+            PyErr_Format(PyExc_ValueError, "this machine has no masking kernel %s", name);
+            return NULL;
+        }
+        state->mask = kernel;
+    }
+    return PyUnicode_FromString(state->mask->name);
+}
+
+static PyMethodDef module_methods[] = {
+    {"accept_key", core_accept_key, METH_O, accept_key_doc},
+    {"apply_mask", core_apply_mask, METH_VARARGS, apply_mask_doc},
+    {"build_frame", (PyCFunction)(void (*)(void))core_build_frame, METH_VARARGS | METH_KEYWORDS,
+     build_frame_doc},
+    {"mask_kernels", core_mask_kernels, METH_NOARGS, mask_kernels_doc},
+    {"mask_kernel", core_mask_kernel, METH_VARARGS, mask_kernel_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- Set-up ---- */
+
+static int
+state_intern_names(module_state *state)
+{
+#define ATALANTA_INTERN(field, text)                                                              \
+    state->names.field = PyUnicode_InternFromString(text);                                        \
+    if (state->names.field == NULL) {                                                             \
+        return -1;                                                                                \
+    }
+    ATALANTA_NAMES(ATALANTA_INTERN)
+#undef ATALANTA_INTERN
+    return 0;
+}
+
+static int
+state_make_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
+{
+    *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    return *type == NULL ? -1 : 0;
+}
+
+/* getattr(import module, name). New reference, or NULL. */
+static PyObject *
+import_name(const char *module_name, const char *name)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    if (module == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyObject_GetAttrString(module, name);
+    Py_DECREF(module);
+    return value;
+}
+
+static int
+state_import(module_state *state)
+{
+    state->cancelled_error = import_name("asyncio", "CancelledError");
+    state->current_task = import_name("asyncio", "current_task");
+    state->status_phrases = import_name("http.client", "responses");
+    PyObject *dictionary = import_name("weakref", "WeakKeyDictionary");
+    if (dictionary != NULL) {
+        state->loop_states = PyObject_CallNoArgs(dictionary);
+        Py_DECREF(dictionary);
+    }
+    if (state->cancelled_error == NULL || state->current_task == NULL ||
+        state->status_phrases == NULL || state->loop_states == NULL) {
+        return -1;
+    }
+    /* A look into asyncio's own dictionary is worth a call per read; Python 3.14 has none. */
+    state->current_tasks = import_name("asyncio.tasks", "_current_tasks");
+    if (state->current_tasks == NULL || !PyDict_CheckExact(state->current_tasks)) {
+        PyErr_Clear();
+        Py_CLEAR(state->current_tasks);
+    }
+    return 0;
+}
+
+static int
+state_make_templates(module_state *state)
+{
+    state->context_keyword = PyTuple_Pack(1, state->names.context);
+    state->receive_event = PyDict_New();
+    state->asgi_versions = Py_BuildValue("{s:s,s:s}", "version", "3.0", "spec_version", "2.5");
+    if (state->context_keyword == NULL || state->receive_event == NULL ||
+        state->asgi_versions == NULL) {
+        return -1;
+    }
+    return PyDict_SetItem(state->receive_event, state->names.type, state->names.receive_type);
+}
+
+static int
+state_select_kernel(module_state *state)
+{
+    const char *name = getenv("ATALANTA_MASK_KERNEL");
+    if (name != NULL && *name == '\0') {
+        name = NULL;
+    }
+    state->mask = ws_mask_select(name);
+    if (state->mask == NULL) {
+        PyErr_Format(PyExc_ImportError,
+                     "ATALANTA_MASK_KERNEL: this machine has no masking kernel %s", name);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+state_make_exceptions(PyObject *module, module_state *state)
+{
+    state->client_disconnected = PyErr_NewExceptionWithDoc(
+        "atalanta.ClientDisconnected",
+        "send() after the connection's end: the peer closed it, it was lost, or the server closed it.",
+        PyExc_OSError, NULL);
+    state->parse_error = PyErr_NewExceptionWithDoc(
+        "atalanta.ParseError",
+        "The peer broke the WebSocket protocol; close_code says how RFC 6455 has the connection closed.",
+        PyExc_ValueError, NULL);
+    if (state->client_disconnected == NULL || state->parse_error == NULL ||
+        PyModule_AddObjectRef(module, "ClientDisconnected", state->client_disconnected) < 0) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "ParseError", state->parse_error);
+}
+
+static int
+module_exec(PyObject *module)
+{
+    module_state *state = PyModule_GetState(module);
+    if (state_select_kernel(state) < 0 || state_intern_names(state) < 0 ||
+        state_import(state) < 0 || state_make_templates(state) < 0 ||
+        state_make_exceptions(module, state) < 0 ||
+        state_make_type(module, &awaitable_spec, &state->awaitable_type) < 0 ||
+        state_make_type(module, &callable_spec, &state->callable_type) < 0 ||
+        state_make_type(module, &loop_state_spec, &state->loop_state_type) < 0 ||
+        state_make_type(module, &parser_spec, &state->parser_type) < 0 ||
+        state_make_type(module, &protocol_spec, &state->protocol_type) < 0 ||
+        state_make_type(module, &waiter_spec, &state->waiter_type) < 0 ||
+        callable_type_prepare(state->callable_type) < 0 ||
+        PyModule_AddType(module, state->parser_type) < 0 ||
+        PyModule_AddType(module, state->protocol_type) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    module_state *state = PyModule_GetState(module);
+    Py_VISIT(state->awaitable_type);
+    Py_VISIT(state->callable_type);
+    Py_VISIT(state->loop_state_type);
+    Py_VISIT(state->parser_type);
+    Py_VISIT(state->protocol_type);
+    Py_VISIT(state->waiter_type);
+    Py_VISIT(state->client_disconnected);
+    Py_VISIT(state->parse_error);
+    Py_VISIT(state->cancelled_error);
+    Py_VISIT(state->current_tasks);
+    Py_VISIT(state->current_task);
+    Py_VISIT(state->loop_states);
+    Py_VISIT(state->status_phrases);
+    Py_VISIT(state->receive_event);
+    Py_VISIT(state->asgi_versions);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    module_state *state = PyModule_GetState(module);
+    free_list_empty(&state->awaitables);
+    free_list_empty(&state->waiters);
+    Py_CLEAR(state->awaitable_type);
+    Py_CLEAR(state->callable_type);
+    Py_CLEAR(state->loop_state_type);
+    Py_CLEAR(state->parser_type);
+    Py_CLEAR(state->protocol_type);
+    Py_CLEAR(state->waiter_type);
+    Py_CLEAR(state->client_disconnected);
+    Py_CLEAR(state->parse_error);
+    Py_CLEAR(state->cancelled_error);
+    Py_CLEAR(state->current_tasks);
+    Py_CLEAR(state->current_task);
+    Py_CLEAR(state->loop_states);
+    Py_CLEAR(state->status_phrases);
+    Py_CLEAR(state->context_keyword);
+    Py_CLEAR(state->receive_event);
+    Py_CLEAR(state->asgi_versions);
+#define ATALANTA_CLEAR(field, text) Py_CLEAR(state->names.field);
+    ATALANTA_NAMES(ATALANTA_CLEAR)
+#undef ATALANTA_CLEAR
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear(module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+    {0, NULL},
+};
+
+struct PyModuleDef atalanta_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "atalanta._core",
+    .m_doc = "The C core of Atalanta: the WebSocket protocol and its sans-I/O pieces.",
+    .m_size = sizeof(module_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void);
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&atalanta_module);
+}

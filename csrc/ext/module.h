@@ -1,0 +1,110 @@
+/* What all types of the extension share: the module's state, interned names, free lists.
+ *
+ * Every type keeps a borrowed pointer to this state in its instances; the type's reference to its module keeps
+ * the state alive. There is no static PyObject anywhere. */
+#ifndef ATALANTA_EXT_MODULE_H
+#define ATALANTA_EXT_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/mask.h"
+
+/* Names used as attribute, key or value on the way of every connection: X(field, "text"). */
+#define ATALANTA_NAMES(X)                                                                         \
+    X(accept_type, "websocket.accept")                                                            \
+    X(add, "add")                                                                                 \
+    X(body, "body")                                                                               \
+    X(body_type, "websocket.http.response.body")                                                  \
+    X(bytes, "bytes")                                                                             \
+    X(call_later, "call_later")                                                                   \
+    X(call_soon, "call_soon")                                                                     \
+    X(cancel, "cancel")                                                                           \
+    X(can_write_eof, "can_write_eof")                                                             \
+    X(close, "close")                                                                             \
+    X(close_type, "websocket.close")                                                              \
+    X(code, "code")                                                                               \
+    X(connect_type, "websocket.connect")                                                          \
+    X(context, "context")                                                                         \
+    X(disconnect_type, "websocket.disconnect")                                                    \
+    X(get_extra_info, "get_extra_info")                                                           \
+    X(get_write_buffer_size, "get_write_buffer_size")                                             \
+    X(handshake_answered, "handshake_answered")                                                   \
+    X(headers, "headers")                                                                         \
+    X(is_closing, "is_closing")                                                                   \
+    X(keepalive_expired, "keepalive_expired")                                                     \
+    X(more_body, "more_body")                                                                     \
+    X(pause_reading, "pause_reading")                                                             \
+    X(reason, "reason")                                                                           \
+    X(receive_type, "websocket.receive")                                                          \
+    X(resume_reading, "resume_reading")                                                           \
+    X(send_type, "websocket.send")                                                                \
+    X(start_application, "start_application")                                                     \
+    X(start_type, "websocket.http.response.start")                                                \
+    X(status, "status")                                                                           \
+    X(subprotocol, "subprotocol")                                                                 \
+    X(text, "text")                                                                               \
+    X(time, "time")                                                                               \
+    X(type, "type")                                                                               \
+    X(write, "write")                                                                             \
+    X(write_eof, "write_eof")                                                                     \
+    X(empty, "")
+
+/* PyArg_ParseTupleAndKeywords takes char **, and changes nothing. */
+#define KEYWORD_LIST(names) ((char **)(uintptr_t)(names))
+
+#define FREE_LIST_SIZE 64
+
+/* Memory of dead objects of one type, kept for the next ones. */
+typedef struct {
+    PyObject *items[FREE_LIST_SIZE];
+    int count;
+} free_list;
+
+typedef struct {
+    const ws_mask_kernel *mask;
+    PyTypeObject *awaitable_type;
+    PyTypeObject *callable_type;
+    PyTypeObject *loop_state_type;
+    PyTypeObject *parser_type;
+    PyTypeObject *protocol_type;
+    PyTypeObject *waiter_type;
+    PyObject *parse_error;         /* exception class, a subclass of ValueError */
+    PyObject *client_disconnected; /* exception class, a subclass of OSError */
+    PyObject *cancelled_error;     /* asyncio.CancelledError */
+    PyObject *current_tasks;       /* asyncio's dict from loop to running task, or NULL */
+    PyObject *current_task;        /* asyncio.current_task, where there is no such dict */
+    PyObject *loop_states;         /* WeakKeyDictionary: event loop -> LoopState */
+    PyObject *status_phrases;      /* http.client.responses */
+    PyObject *context_keyword;     /* ("context",) */
+    PyObject *receive_event;       /* {"type": "websocket.receive"}, copied for each message */
+    PyObject *asgi_versions;       /* scope["asgi"], copied for each connection */
+    free_list awaitables;
+    free_list waiters;
+    struct {
+#define ATALANTA_FIELD(field, text) PyObject *field;
+        ATALANTA_NAMES(ATALANTA_FIELD)
+#undef ATALANTA_FIELD
+    } names;
+} module_state;
+
+extern struct PyModuleDef atalanta_module;
+
+/* The state for an object whose type was made by this module, or derives from one that was. */
+module_state *module_state_of(PyObject *object);
+
+/* An object of `type` (which has a fixed size and GC) from the free list or from the allocator: not
+ * tracked yet, all fields behind the header undefined. New reference. */
+PyObject *free_list_new(free_list *list, PyTypeObject *type);
+
+/* Ends an untracked object whose fields are all cleared: parks its memory or frees it, and drops its
+ * reference to the type. */
+void free_list_dealloc(free_list *list, PyObject *object);
+
+/* True when no Python task is running on that loop; -1 with an exception set. */
+int loop_is_between_tasks(const module_state *state, PyObject *loop);
+
+#endif

@@ -1,0 +1,515 @@
+/* Protocol: asyncio's view of a connection (BufferedProtocol), and the hooks of the Python class above it.
+ *
+ * A subclass defines start_application, handshake_answered and keepalive_expired; everything on the path
+ * of a message is here and in the units that protocol.h names. */
+#include "protocol.h"
+
+#include "incoming.h"
+#include "session.h"
+#include "timers.h"
+#include "writer.h"
+
+/* Reading pauses when this much was received and not taken by the application: bytes, or messages. */
+#define QUEUE_BYTES_MAX (64 * 1024)
+#define QUEUE_MESSAGES_MAX 64
+
+/* ---- Life ---- */
+
+static int
+protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
+{
+    static const char *const keywords[] = {"loop",          "max_message_size", "ping_interval",
+                               "ping_timeout",  "close_timeout",    "root_path",
+                               "app_state",     "default_headers",  NULL};
+    PyObject *loop, *root_path, *app_state, *default_headers;
+    Py_ssize_t max_message;
+    double ping_interval, ping_timeout, close_timeout;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$ndddUOO:Protocol", KEYWORD_LIST(keywords), &loop,
+                                     &max_message, &ping_interval, &ping_timeout, &close_timeout,
+                                     &root_path, &app_state, &default_headers)) {
+        return -1;
+    }
+    if (self->loop != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "a Protocol is initialised once");
+        return -1;
+    }
+    if (max_message < 0) {
+        PyErr_SetString(PyExc_ValueError, "max_message_size must be 0 (no limit) or more");
+        return -1;
+    }
+    self->state = module_state_of((PyObject *)self);
+    if (self->state == NULL) {
+        return -1;
+    }
+    self->per_loop = loop_state_get(self->state, loop);
+    if (self->per_loop == NULL) {
+        return -1;
+    }
+    self->loop = Py_NewRef(loop);
+    self->root_path = Py_NewRef(root_path);
+    self->app_state = Py_NewRef(app_state);
+    self->default_headers = Py_NewRef(default_headers);
+    self->ping_interval = ping_interval;
+    self->ping_timeout = ping_timeout;
+    self->close_timeout = close_timeout;
+    self->output.descriptor = -1;
+    ws_conn_init(&self->conn, &(ws_conn_config){.mask = self->state->mask,
+                                                .max_message = (size_t)max_message});
+    return 0;
+}
+
+static int
+protocol_clear(Protocol *self)
+{
+    writer_detach(self);
+    byte_buffer_drop(&self->kept);
+    message_queue_clear(&self->queue);
+    Py_CLEAR(self->transport);
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->per_loop);
+    Py_CLEAR(self->root_path);
+    Py_CLEAR(self->app_state);
+    Py_CLEAR(self->default_headers);
+    Py_CLEAR(self->private_view);
+    PyMem_Free(self->private_memory);
+    self->private_memory = NULL;
+    assembly_drop(&self->message);
+    Py_CLEAR(self->peer_reason);
+    Py_CLEAR(self->accept_key);
+    Py_CLEAR(self->scope);
+    Py_CLEAR(self->denial_headers);
+    Py_CLEAR(self->receive_waiter);
+    Py_CLEAR(self->send_waiters);
+    Py_CLEAR(self->end_reason);
+    Py_CLEAR(self->ping_timer);
+    Py_CLEAR(self->close_timer);
+    return 0;
+}
+
+static int
+protocol_traverse(Protocol *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->transport);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->per_loop);
+    Py_VISIT(self->root_path);
+    Py_VISIT(self->app_state);
+    Py_VISIT(self->default_headers);
+    Py_VISIT(self->private_view);
+    Py_VISIT(self->peer_reason);
+    Py_VISIT(self->accept_key);
+    Py_VISIT(self->scope);
+    Py_VISIT(self->denial_headers);
+    Py_VISIT(self->receive_waiter);
+    Py_VISIT(self->send_waiters);
+    Py_VISIT(self->end_reason);
+    Py_VISIT(self->ping_timer);
+    Py_VISIT(self->close_timer);
+    return 0;
+}
+
+static void
+protocol_dealloc(Protocol *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    protocol_clear(self);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+/* ---- For the other units ---- */
+
+/* transport.<method>(), when there is a transport. */
+static int
+call_transport(Protocol *self, PyObject *method)
+{
+    if (self->transport == NULL) {
+        return 0;
+    }
+    PyObject *transport = Py_NewRef(self->transport);
+    PyObject *result = PyObject_CallMethodNoArgs(transport, method);
+    Py_DECREF(transport);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+int
+protocol_close_transport(Protocol *self)
+{
+    return call_transport(self, self->state->names.close);
+}
+
+int
+protocol_pause_reading(Protocol *self)
+{
+    if (self->reading_paused) {
+        return 0;
+    }
+    self->reading_paused = true;
+    return call_transport(self, self->state->names.pause_reading);
+}
+
+int
+protocol_resume_reading(Protocol *self)
+{
+    if (!self->reading_paused) {
+        return 0;
+    }
+    self->reading_paused = false;
+    return call_transport(self, self->state->names.resume_reading);
+}
+
+int
+protocol_wake_senders(Protocol *self)
+{
+    PyObject *waiters = self->send_waiters;
+    self->send_waiters = NULL;
+    int result = 0;
+    for (Py_ssize_t i = 0; waiters != NULL && result == 0 && i < PyList_GET_SIZE(waiters); i++) {
+        result = waiter_wake_soon((Waiter *)PyList_GET_ITEM(waiters, i));
+    }
+    Py_XDECREF(waiters);
+    return result;
+}
+
+/* Whether the task in receive() may run inside this callback: DESIGN's conditions. 1, 0, or -1. */
+static int
+may_resume_now(Protocol *self)
+{
+    if (!self->in_read_callback || !self->handed_over || self->per_loop->resuming) {
+        return 0;
+    }
+    return loop_is_between_tasks(self->state, self->loop);
+}
+
+int
+protocol_notify(Protocol *self)
+{
+    if (self->receive_waiter == NULL || !session_has_event(self)) {
+        return 0;
+    }
+    int now = may_resume_now(self);
+    if (now < 0) {
+        return -1;
+    }
+    Waiter *waiter = self->receive_waiter;
+    self->receive_waiter = NULL;
+    int result;
+    if (now) {
+        LoopState *per_loop = self->per_loop;
+        per_loop->resuming = true;
+        result = waiter_wake_now(waiter);
+        per_loop->resuming = false;
+    }
+    else {
+        result = waiter_wake_soon(waiter);
+    }
+    Py_DECREF(waiter);
+    return result;
+}
+
+/* ---- asyncio's callbacks ---- */
+
+static PyObject *
+protocol_connection_made(Protocol *self, PyObject *transport)
+{
+    if (self->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Protocol.__init__ was not called");
+        return NULL;
+    }
+    Py_XSETREF(self->transport, Py_NewRef(transport));
+    if (writer_attach(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
+{
+    PyObject *transport = self->transport;
+    self->transport = NULL;
+    writer_detach(self);
+    byte_buffer_drop(&self->kept);
+    assembly_drop(&self->message);
+    int result = self->loop == NULL ? 0 : session_connection_lost(self);
+    Py_XDECREF(transport);
+    if (result < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* The end of input: None lets the transport close, and connection_lost does the rest. */
+static PyObject *
+protocol_eof_received(Protocol *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+protocol_pause_writing(Protocol *self, PyObject *Py_UNUSED(ignored))
+{
+    self->output.paused = true;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+protocol_resume_writing(Protocol *self, PyObject *Py_UNUSED(ignored))
+{
+    self->output.paused = false;
+    if (protocol_wake_senders(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Acts on what the bytes brought: an end, a pong, a message for the task that waits. */
+static int
+act_on_input(Protocol *self)
+{
+    if (self->pong_arrived) {
+        self->pong_arrived = false;
+        if (self->phase == PHASE_OPEN && timers_pong_arrived(self) < 0) {
+            return -1;
+        }
+    }
+    if (session_frames_ended(self) < 0 || protocol_notify(self) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+/* Too much that the application does not take: stop reading until it has. */
+static int
+limit_queue(Protocol *self)
+{
+    if (self->phase != PHASE_OPEN || self->transport == NULL) {
+        return 0;
+    }
+    if (self->queue.bytes > QUEUE_BYTES_MAX || self->queue.count > QUEUE_MESSAGES_MAX) {
+        return protocol_pause_reading(self);
+    }
+    return 0;
+}
+
+static int
+handle_input(Protocol *self, uint8_t *data, size_t n, bool headroom)
+{
+    LoopState *per_loop = (LoopState *)Py_NewRef((PyObject *)self->per_loop);
+    bool parsing = per_loop->parsing;
+    bool nested = self->in_read_callback;
+    per_loop->parsing = true;
+    int result = incoming_feed(self, data, n, headroom);
+    per_loop->parsing = parsing;
+    Py_DECREF(per_loop);
+    if (result < 0) {
+        return -1;
+    }
+    self->in_read_callback = true;
+    result = act_on_input(self);
+    self->in_read_callback = nested;
+    if (result < 0) {
+        return -1;
+    }
+    return writer_flush(self) < 0 ? -1 : limit_queue(self);
+}
+
+static PyObject *
+lend_message_space(Protocol *self)
+{
+    size_t size;
+    uint8_t *place = incoming_message_space(self, &size);
+    if (place == NULL) {
+        return NULL;
+    }
+    self->lent = place;
+    return PyMemoryView_FromMemory((char *)place, (Py_ssize_t)size, PyBUF_WRITE);
+}
+
+/* Memory of this connection's own, for a read inside another read. */
+static PyObject *
+lend_private(Protocol *self)
+{
+    if (self->private_view == NULL) {
+        self->private_memory = PyMem_Malloc(RECEIVE_BUFFER_HEADROOM + RECEIVE_BUFFER_SIZE);
+        if (self->private_memory == NULL) {
+            return PyErr_NoMemory();
+        }
+        self->private_view =
+            PyMemoryView_FromMemory((char *)self->private_memory + RECEIVE_BUFFER_HEADROOM,
+                                    RECEIVE_BUFFER_SIZE, PyBUF_WRITE);
+        if (self->private_view == NULL) {
+            return NULL;
+        }
+    }
+    self->lent = self->private_memory + RECEIVE_BUFFER_HEADROOM;
+    return Py_NewRef(self->private_view);
+}
+
+static PyObject *
+protocol_get_buffer(Protocol *self, PyObject *Py_UNUSED(size_hint))
+{
+    self->handed_over = true;
+    if (self->message.bytes != NULL) {
+        PyObject *view = lend_message_space(self);
+        if (view != NULL || PyErr_Occurred()) {
+            return view;
+        }
+    }
+    if (self->per_loop->parsing) {
+        return lend_private(self);
+    }
+    self->lent = loop_state_buffer(self->per_loop);
+    return Py_NewRef(self->per_loop->view);
+}
+
+static PyObject *
+protocol_buffer_updated(Protocol *self, PyObject *size)
+{
+    Py_ssize_t n = PyLong_AsSsize_t(size);
+    if (n < 0) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "buffer_updated() expected a size of 0 or more");
+        }
+        return NULL;
+    }
+    uint8_t *data = self->lent;
+    if (data == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "buffer_updated() without get_buffer()");
+        return NULL;
+    }
+    self->lent = NULL;
+    bool headroom = data == loop_state_buffer(self->per_loop) ||
+                    (self->private_memory != NULL &&
+                     data == self->private_memory + RECEIVE_BUFFER_HEADROOM);
+    if (handle_input(self, data, (size_t)n, headroom) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* For whoever has bytes: uvicorn's HTTP protocols hand the request over this way. */
+static PyObject *
+protocol_data_received(Protocol *self, PyObject *data)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    int result = handle_input(self, view.buf, (size_t)view.len, false);
+    PyBuffer_Release(&view);
+    if (result < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+protocol_shutdown(Protocol *self, PyObject *Py_UNUSED(ignored))
+{
+    if (session_shutdown(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- For the Python class ---- */
+
+static PyObject *
+protocol_application_done(Protocol *self, PyObject *failed)
+{
+    int raised = PyObject_IsTrue(failed);
+    if (raised < 0 || session_application_done(self, raised) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+protocol_refuse(Protocol *self, PyObject *args)
+{
+    int status;
+    const char *headers, *body;
+    if (!PyArg_ParseTuple(args, "iss:_refuse", &status, &headers, &body)) {
+        return NULL;
+    }
+    if (session_refuse(self, status, headers, body) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+protocol_get_accepted(Protocol *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->opened);
+}
+
+static PyObject *
+protocol_get_answered(Protocol *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->phase != PHASE_REQUEST && self->phase != PHASE_CONNECTING);
+}
+
+static PyMethodDef protocol_methods[] = {
+    {"connection_made", (PyCFunction)protocol_connection_made, METH_O, NULL},
+    {"connection_lost", (PyCFunction)protocol_connection_lost, METH_O, NULL},
+    {"eof_received", (PyCFunction)protocol_eof_received, METH_NOARGS, NULL},
+    {"pause_writing", (PyCFunction)protocol_pause_writing, METH_NOARGS, NULL},
+    {"resume_writing", (PyCFunction)protocol_resume_writing, METH_NOARGS, NULL},
+    {"get_buffer", (PyCFunction)protocol_get_buffer, METH_O, NULL},
+    {"buffer_updated", (PyCFunction)protocol_buffer_updated, METH_O, NULL},
+    {"data_received", (PyCFunction)protocol_data_received, METH_O, NULL},
+    {"shutdown", (PyCFunction)protocol_shutdown, METH_NOARGS,
+     PyDoc_STR("shutdown()\n--\n\nThe server goes down: close with 1012, or answer 500.")},
+    {"_keepalive_due", timers_keepalive_due, METH_NOARGS, NULL},
+    {"_close_due", timers_close_due, METH_NOARGS, NULL},
+    {"_application_done", (PyCFunction)protocol_application_done, METH_O,
+     PyDoc_STR("_application_done(failed, /)\n--\n\nThe application returned, or raised.")},
+    {"_refuse", (PyCFunction)protocol_refuse, METH_VARARGS,
+     PyDoc_STR("_refuse(status, headers, body, /)\n--\n\n"
+               "Answer the handshake with a plain-text response of the server's own.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef protocol_members[] = {
+    {"transport", T_OBJECT, offsetof(Protocol, transport), READONLY, NULL},
+    {"loop", T_OBJECT, offsetof(Protocol, loop), READONLY, NULL},
+    {"close_timeout", T_DOUBLE, offsetof(Protocol, close_timeout), 0, NULL},
+    {"close_timer", T_OBJECT, offsetof(Protocol, close_timer), READONLY, NULL},
+    {"ping_timer", T_OBJECT, offsetof(Protocol, ping_timer), READONLY, NULL},
+    {"ping_sent_at", T_DOUBLE, offsetof(Protocol, ping_sent_at), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef protocol_getset[] = {
+    {"accepted", (getter)protocol_get_accepted, NULL,
+     PyDoc_STR("True once the application has accepted the connection."), NULL},
+    {"answered", (getter)protocol_get_answered, NULL,
+     PyDoc_STR("True once the handshake is answered, in whatever way."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot protocol_slots[] = {
+    {Py_tp_doc, (void *)"The asyncio protocol of one WebSocket connection."},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, protocol_init},
+    {Py_tp_dealloc, protocol_dealloc},
+    {Py_tp_traverse, protocol_traverse},
+    {Py_tp_clear, protocol_clear},
+    {Py_tp_methods, protocol_methods},
+    {Py_tp_members, protocol_members},
+    {Py_tp_getset, protocol_getset},
+    {0, NULL},
+};
+
+PyType_Spec protocol_spec = {
+    .name = "atalanta._core.Protocol",
+    .basicsize = sizeof(Protocol),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = protocol_slots,
+};

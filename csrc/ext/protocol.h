@@ -1,0 +1,121 @@
+/* The connection: one C object is the asyncio protocol of one WebSocket.
+ *
+ * This header gives its fields, each in the room of the unit that changes it; the units are protocol.c (asyncio's
+ * callbacks), incoming.c (bytes to messages), session.c (ASGI's states), writer.c (output) and timers.c.
+ * Any call into Python may end the connection: units look at `transport` and `phase` again after one. */
+#ifndef ATALANTA_EXT_PROTOCOL_H
+#define ATALANTA_EXT_PROTOCOL_H
+
+#include "module.h"
+
+#include "../core/conn.h"
+#include "assembly.h"
+#include "byte_buffer.h"
+#include "loop_state.h"
+#include "message_queue.h"
+#include "waiter.h"
+
+/* Where the application stands in ASGI's WebSocket protocol. */
+typedef enum {
+    PHASE_REQUEST,    /* no complete upgrade request yet */
+    PHASE_CONNECTING, /* the application runs and has not answered */
+    PHASE_DENYING,    /* websocket.http.response.start was sent, its body is not complete */
+    PHASE_OPEN,       /* accepted, and no end yet */
+    PHASE_CLOSED      /* over for the application: see `ended_by` */
+} session_phase;
+
+typedef enum {
+    ENDED_BY_NOBODY,
+    ENDED_BY_APPLICATION, /* it closed, refused or denied: a further send() is its mistake */
+    ENDED_BY_PEER         /* the peer, the network or the server: send() raises ClientDisconnected */
+} session_end_cause;
+
+typedef struct {
+    byte_buffer gathered; /* not written yet */
+    int descriptor;   /* of the socket while direct writes are sound, or -1 */
+    bool paused;      /* the transport asked us to stop: pause_writing */
+    bool may_hold;    /* the transport may hold unsent bytes: ask it before writing past it */
+    bool listed;      /* on the loop state's list for the end of this turn */
+} output_buffer;
+
+typedef struct protocol_object {
+    PyObject_HEAD
+    module_state *state; /* borrowed: the type keeps the module alive */
+
+    /* Construction */
+    PyObject *loop;
+    LoopState *per_loop;
+    PyObject *root_path;
+    PyObject *app_state;
+    PyObject *default_headers;
+    double ping_interval; /* seconds; 0 for none */
+    double ping_timeout;  /* seconds; 0 for none */
+    double close_timeout; /* seconds */
+
+    /* protocol.c */
+    PyObject *transport; /* NULL before connection_made and after connection_lost */
+    bool handed_over;    /* the transport calls us itself, not the HTTP protocol that made us */
+    bool in_read_callback;
+    bool reading_paused; /* by us */
+    PyObject *private_view; /* lent while the shared buffer is not free, with its memory */
+    uint8_t *private_memory;
+    uint8_t *lent;       /* first byte of what get_buffer gave out last */
+
+    /* incoming.c */
+    ws_conn conn;
+    byte_buffer kept;    /* bytes not consumed yet: part of a request, frame header or control frame */
+    assembly message;    /* the message whose pieces are coming in */
+    int failure;         /* ws_error to act on when parsing is done, or 0 */
+    bool close_arrived;  /* the peer's close frame was read and not acted on */
+    bool pong_arrived;   /* the pong for our ping was read and not acted on */
+    bool frame_arrived;  /* any other complete frame since the last ping */
+    uint16_t peer_code;
+    PyObject *peer_reason;
+
+    /* session.c */
+    session_phase phase;
+    session_end_cause ended_by;
+    PyObject *accept_key;    /* bytes: Sec-WebSocket-Accept */
+    PyObject *scope;         /* until the handshake is answered, for the log line */
+    bool connect_delivered;
+    bool application_done;
+    bool opened;             /* the 101 was sent: bytes are frames now */
+    long denial_status;
+    PyObject *denial_headers; /* of websocket.http.response.start, until its head is written */
+    bool denial_begun;       /* the denial's head is written */
+    bool denial_chunked;
+    message_queue queue;
+    unsigned int taken;      /* messages taken since the application last waited */
+    Waiter *receive_waiter;  /* of the one receive() that waits */
+    PyObject *send_waiters;  /* list of Waiter, or NULL: send() calls that wait for room */
+    uint16_t end_code;
+    PyObject *end_reason;
+
+    /* writer.c */
+    output_buffer output;
+
+    /* timers.c */
+    PyObject *ping_timer;
+    PyObject *close_timer;
+    double ping_sent_at;
+    uint8_t ping_payload[4];
+    bool ping_pending;
+} Protocol;
+
+extern PyType_Spec protocol_spec;
+
+/* Resumes the task in receive() if there is something for it: at once from a read callback where that is
+ * sound, else in a later turn of the loop. 0, or -1. */
+int protocol_notify(Protocol *self);
+
+/* Lets every send() that waits for room look again, in a later turn of the loop. 0, or -1. */
+int protocol_wake_senders(Protocol *self);
+
+/* transport.close(), harmless when there is no transport. 0, or -1. */
+int protocol_close_transport(Protocol *self);
+
+/* Pauses or resumes reading; no-op when it is so already. 0, or -1. */
+int protocol_pause_reading(Protocol *self);
+int protocol_resume_reading(Protocol *self);
+
+#endif

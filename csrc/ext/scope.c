@@ -1,0 +1,246 @@
+/* Scope: see scope.h. Bytes stay bytes, in their order; only the path is decoded. */
+#include "scope.h"
+
+/* Sets and releases: dict[key] = value, where value may be NULL with an exception. */
+static int
+scope_set_steal(PyObject *scope, const char *key, PyObject *value)
+{
+    int result = value == NULL ? -1 : PyDict_SetItemString(scope, key, value);
+    Py_XDECREF(value);
+    return result;
+}
+
+/* transport.get_extra_info(name). New reference, or NULL. */
+static PyObject *
+transport_info(Protocol *self, const char *name)
+{
+    PyObject *key = PyUnicode_FromString(name);
+    if (key == NULL) {
+        return NULL;
+    }
+    PyObject *value =
+        PyObject_CallMethodOneArg(self->transport, self->state->names.get_extra_info, key);
+    Py_DECREF(key);
+    return value;
+}
+
+/* (host, port) of an address of either IP family; what a Unix socket gives: (path, None) for the server, None for
+ * the client. Takes over the reference. */
+static PyObject *
+address_steal(PyObject *address, bool server)
+{
+    PyObject *result = NULL;
+    if (address == NULL) {
+        return NULL;
+    }
+    if ((PyTuple_Check(address) || PyList_Check(address)) && PySequence_Size(address) >= 2) {
+        PyObject *host = PySequence_GetItem(address, 0);
+        PyObject *port = PySequence_GetItem(address, 1);
+        if (host != NULL && port != NULL) {
+            result = PyTuple_Pack(2, host, port);
+        }
+        Py_XDECREF(host);
+        Py_XDECREF(port);
+    }
+    else if (server && PyUnicode_Check(address) && PyUnicode_GET_LENGTH(address) > 0) {
+        result = PyTuple_Pack(2, address, Py_None);
+    }
+    else {
+        result = Py_NewRef(Py_None);
+    }
+    Py_DECREF(address);
+    return result;
+}
+
+static PyObject *
+build_headers(const ws_request *request)
+{
+    PyObject *headers = PyList_New((Py_ssize_t)request->header_count);
+    if (headers == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < request->header_count; i++) {
+        const ws_header *header = &request->headers[i];
+        PyObject *name = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)header->name.size);
+        PyObject *value = PyBytes_FromStringAndSize((const char *)header->value.data,
+                                                    (Py_ssize_t)header->value.size);
+        PyObject *pair = name == NULL || value == NULL ? NULL : PyTuple_Pack(2, name, value);
+        if (name != NULL) {
+            char *lower = PyBytes_AS_STRING(name);
+            for (size_t j = 0; j < header->name.size; j++) {
+                lower[j] = (char)Py_TOLOWER(header->name.data[j]);
+            }
+        }
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+        if (pair == NULL) {
+            Py_DECREF(headers);
+            return NULL;
+        }
+        PyList_SET_ITEM(headers, (Py_ssize_t)i, pair);
+    }
+    return headers;
+}
+
+static PyObject *
+build_subprotocols(const ws_request *request)
+{
+    PyObject *subprotocols = PyList_New(0);
+    for (size_t i = 0; subprotocols != NULL && i < request->header_count; i++) {
+        ws_slice rest = request->headers[i].value;
+        ws_slice element;
+        if (!ws_slice_equals(request->headers[i].name, "sec-websocket-protocol")) {
+            continue;
+        }
+        while (ws_list_next(&rest, &element)) {
+            PyObject *name = PyUnicode_DecodeLatin1((const char *)element.data,
+                                                    (Py_ssize_t)element.size, NULL);
+            int failed = name == NULL ? -1 : PyList_Append(subprotocols, name);
+            Py_XDECREF(name);
+            if (failed < 0) {
+                Py_DECREF(subprotocols);
+                return NULL;
+            }
+        }
+    }
+    return subprotocols;
+}
+
+/* The origin form of the target: an absolute one (RFC 9112, section 3.2.2) without scheme and authority. */
+static ws_slice
+origin_form(ws_slice target)
+{
+    if (target.size == 0 || target.data[0] == '/') {
+        return target;
+    }
+    for (size_t i = 0; target.size - i >= 3; i++) {
+        if (memcmp(target.data + i, "://", 3) == 0) {
+            const uint8_t *authority = target.data + i + 3;
+            size_t left = target.size - i - 3;
+            const uint8_t *slash = memchr(authority, '/', left);
+            if (slash == NULL) {
+                return (ws_slice){target.data + i + 1, 1};
+            }
+            return (ws_slice){slash, left - (size_t)(slash - authority)};
+        }
+    }
+    return target;
+}
+
+static int
+hex_value(uint8_t digit)
+{
+    if (digit >= '0' && digit <= '9') {
+        return digit - '0';
+    }
+    uint8_t lower = (uint8_t)(digit | 0x20);
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/* Percent-decoded and read as UTF-8; what is neither is kept as it is, or replaced by U+FFFD, as
+ * urllib.parse.unquote does. */
+static PyObject *
+decode_path(ws_slice raw)
+{
+    uint8_t *decoded = PyMem_Malloc(raw.size + 1);
+    if (decoded == NULL) {
+        return PyErr_NoMemory();
+    }
+    size_t size = 0;
+    for (size_t i = 0; i < raw.size; i++) {
+        int high = -1;
+        int low = -1;
+        if (raw.data[i] == '%' && raw.size - i > 2) {
+            high = hex_value(raw.data[i + 1]);
+            low = hex_value(raw.data[i + 2]);
+        }
+        if (high >= 0 && low >= 0) {
+            decoded[size++] = (uint8_t)(high * 16 + low);
+            i += 2;
+        }
+        else {
+            decoded[size++] = raw.data[i];
+        }
+    }
+    PyObject *path = PyUnicode_DecodeUTF8((const char *)decoded, (Py_ssize_t)size, "replace");
+    PyMem_Free(decoded);
+    return path;
+}
+
+static int
+scope_set_target(Protocol *self, PyObject *scope, ws_slice target)
+{
+    ws_slice raw = origin_form(target);
+    ws_slice query = {raw.data + raw.size, 0};
+    const uint8_t *mark = memchr(raw.data, '?', raw.size);
+    if (mark != NULL) {
+        size_t path_size = (size_t)(mark - raw.data);
+        query = (ws_slice){mark + 1, raw.size - path_size - 1};
+        raw.size = path_size;
+    }
+    PyObject *path = decode_path(raw);
+    PyObject *full = path == NULL ? NULL : PyUnicode_Concat(self->root_path, path);
+    Py_XDECREF(path);
+    if (scope_set_steal(scope, "path", full) < 0) {
+        return -1;
+    }
+    PyObject *raw_path = PyUnicode_AsUTF8String(self->root_path);
+    if (raw_path != NULL) {
+        PyBytes_ConcatAndDel(
+            &raw_path,
+            PyBytes_FromStringAndSize((const char *)raw.data, (Py_ssize_t)raw.size));
+    }
+    if (scope_set_steal(scope, "raw_path", raw_path) < 0) {
+        return -1;
+    }
+    return scope_set_steal(scope, "query_string",
+                           PyBytes_FromStringAndSize((const char *)query.data,
+                                                     (Py_ssize_t)query.size));
+}
+
+static int
+scope_set_addresses(Protocol *self, PyObject *scope)
+{
+    PyObject *tls = transport_info(self, "sslcontext");
+    int secure = tls == NULL ? -1 : PyObject_IsTrue(tls);
+    Py_XDECREF(tls);
+    if (secure < 0 ||
+        scope_set_steal(scope, "scheme", PyUnicode_FromString(secure ? "wss" : "ws")) < 0) {
+        return -1;
+    }
+    if (scope_set_steal(scope, "server", address_steal(transport_info(self, "sockname"), true)) <
+        0) {
+        return -1;
+    }
+    return scope_set_steal(scope, "client",
+                           address_steal(transport_info(self, "peername"), false));
+}
+
+static PyObject *
+build_extensions(void)
+{
+    return Py_BuildValue("{s:{}}", "websocket.http.response");
+}
+
+PyObject *
+scope_build(Protocol *self, const ws_request *request)
+{
+    PyObject *scope = PyDict_New();
+    if (scope == NULL) {
+        return NULL;
+    }
+    if (scope_set_steal(scope, "type", PyUnicode_FromString("websocket")) < 0 ||
+        scope_set_steal(scope, "asgi", PyDict_Copy(self->state->asgi_versions)) < 0 ||
+        scope_set_steal(scope, "http_version", PyUnicode_FromString("1.1")) < 0 ||
+        scope_set_addresses(self, scope) < 0 ||
+        scope_set_steal(scope, "root_path", Py_NewRef(self->root_path)) < 0 ||
+        scope_set_target(self, scope, request->target) < 0 ||
+        scope_set_steal(scope, "headers", build_headers(request)) < 0 ||
+        scope_set_steal(scope, "subprotocols", build_subprotocols(request)) < 0 ||
+        scope_set_steal(scope, "state", PyObject_CallMethod(self->app_state, "copy", NULL)) < 0 ||
+        scope_set_steal(scope, "extensions", build_extensions()) < 0) {
+        Py_DECREF(scope);
+        return NULL;
+    }
+    return scope;
+}

@@ -1,0 +1,578 @@
+/* Session: see session.h. The application's side is session_send and session_take_event; the rest are the
+ * ways a connection ends. Each end marks the session first, then calls out, then wakes who waits. */
+#include "session.h"
+
+#include "asgi.h"
+#include "callable.h"
+#include "denial.h"
+#include "incoming.h"
+#include "response.h"
+#include "scope.h"
+#include "timers.h"
+#include "writer.h"
+
+/* Marks the end and wakes send() calls that wait; receive() is woken by protocol_notify. 0, or -1. */
+static int
+session_end(Protocol *self, session_end_cause cause, uint16_t code, PyObject *reason)
+{
+    if (self->phase == PHASE_CLOSED) {
+        return 0;
+    }
+    self->phase = PHASE_CLOSED;
+    self->ended_by = cause;
+    self->end_code = code;
+    Py_XSETREF(self->end_reason, Py_XNewRef(reason));
+    Py_CLEAR(self->scope);
+    Py_CLEAR(self->denial_headers);
+    return protocol_wake_senders(self);
+}
+
+/* Gathers our close frame, unless one was sent. 0, or -1. */
+static int
+append_close(Protocol *self, uint16_t code, const char *reason, size_t size)
+{
+    uint8_t frame[WS_CONTROL_FRAME_MAX];
+    size_t n = ws_conn_close(&self->conn, code, (const uint8_t *)reason, size, 0, frame);
+    return n == 0 ? 0 : writer_append(self, frame, n);
+}
+
+/* Sends our close frame, ends the session, and waits for the peer's. */
+static int
+close_open(Protocol *self, session_end_cause cause, uint16_t code, PyObject *reason)
+{
+    Py_ssize_t size = 0;
+    const char *text = reason == NULL ? "" : PyUnicode_AsUTF8AndSize(reason, &size);
+    if (text == NULL || append_close(self, code, text, (size_t)size) < 0 ||
+        session_end(self, cause, code, reason) < 0 || writer_flush(self) < 0) {
+        return -1;
+    }
+    if (self->transport == NULL) {
+        return protocol_notify(self);
+    }
+    if (timers_start_close(self) < 0 || protocol_resume_reading(self) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
+/* ---- The handshake ---- */
+
+int
+session_refuse_request(Protocol *self, int error)
+{
+    uint8_t response[WS_RESPONSE_REFUSAL_MAX];
+    size_t size = ws_response_refusal(error, response);
+    if (writer_append(self, response, size) < 0 ||
+        session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0 || writer_flush(self) < 0) {
+        return -1;
+    }
+    return protocol_close_transport(self);
+}
+
+int
+session_refuse(Protocol *self, int status, const char *headers, const char *body)
+{
+    if (self->phase == PHASE_CLOSED || self->opened) {
+        return 0;
+    }
+    if (response_plain(self, status, headers, body) < 0 ||
+        session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0 || writer_flush(self) < 0 ||
+        protocol_close_transport(self) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
+int
+session_begin(Protocol *self, const ws_request *request)
+{
+    ws_slice key;
+    int error = ws_request_validate(request, &key);
+    if (error < 0) {
+        return session_refuse_request(self, error);
+    }
+    self->accept_key = PyBytes_FromStringAndSize(NULL, WS_ACCEPT_SIZE);
+    if (self->accept_key == NULL) {
+        return -1;
+    }
+    ws_accept_key(key.data, key.size, (uint8_t *)PyBytes_AS_STRING(self->accept_key));
+    PyObject *scope = scope_build(self, request);
+    PyObject *receive = callable_new(self, false);
+    PyObject *send = callable_new(self, true);
+    PyObject *result = NULL;
+    if (scope != NULL && receive != NULL && send != NULL) {
+        self->phase = PHASE_CONNECTING;
+        self->scope = Py_NewRef(scope);
+        PyObject *args[] = {(PyObject *)self, scope, receive, send};
+        result = PyObject_VectorcallMethod(self->state->names.start_application, args,
+                                           4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    Py_XDECREF(scope);
+    Py_XDECREF(receive);
+    Py_XDECREF(send);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+send_accept(Protocol *self, PyObject *event)
+{
+    bool failed;
+    PyObject *subprotocol = asgi_event_get(event, self->state->names.subprotocol, &failed);
+    if (failed) {
+        return -1;
+    }
+    if (subprotocol != NULL && !PyUnicode_Check(subprotocol)) {
+        PyErr_Format(PyExc_TypeError, "websocket.accept: 'subprotocol' must be str or None, got %.100s",
+                     Py_TYPE(subprotocol)->tp_name);
+        return -1;
+    }
+    if (subprotocol != NULL && PyUnicode_GET_LENGTH(subprotocol) == 0) {
+        subprotocol = NULL;
+    }
+    PyObject *headers = asgi_event_get(event, self->state->names.headers, &failed);
+    if (failed || response_switching(self, subprotocol, headers) < 0) {
+        return -1;
+    }
+    self->phase = PHASE_OPEN;
+    self->opened = true;
+    Py_CLEAR(self->accept_key);
+    if (session_handshake_answered(self, 0) < 0 || timers_start_keepalive(self) < 0) {
+        return -1;
+    }
+    if (self->kept.size > 0 && (incoming_feed_early(self) < 0 || session_frames_ended(self) < 0 ||
+                                protocol_resume_reading(self) < 0)) {
+        return -1;
+    }
+    return writer_flush_later(self);
+}
+
+int
+session_handshake_answered(Protocol *self, long status)
+{
+    PyObject *scope = self->scope;
+    self->scope = NULL;
+    if (scope == NULL) {
+        return 0;
+    }
+    PyObject *number = status == 0 ? Py_NewRef(Py_None) : PyLong_FromLong(status);
+    PyObject *result = NULL;
+    if (number != NULL) {
+        PyObject *args[] = {(PyObject *)self, scope, number};
+        result = PyObject_VectorcallMethod(self->state->names.handshake_answered, args,
+                                           3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    Py_DECREF(scope);
+    Py_XDECREF(number);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* websocket.close before the handshake is answered (ASGI specification, "Close - send event"): 403. */
+static int
+reject(Protocol *self)
+{
+    if (session_handshake_answered(self, 403) < 0 || response_plain(self, 403, "", "") < 0) {
+        return -1;
+    }
+    return session_response_complete(self);
+}
+
+int
+session_response_complete(Protocol *self)
+{
+    if (session_end(self, ENDED_BY_APPLICATION, WS_CLOSE_ABNORMAL, NULL) < 0 ||
+        writer_flush(self) < 0 || protocol_close_transport(self) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
+/* ---- An open connection ---- */
+
+static int
+send_buffer(Protocol *self, PyObject *bytes)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_TypeError,
+                     "websocket.send: 'bytes' must be bytes, bytearray or memoryview, got %.100s",
+                     Py_TYPE(bytes)->tp_name);
+        return -1;
+    }
+    int result = writer_append_frame(self, WS_OPCODE_BINARY, view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    return result;
+}
+
+static int
+send_text(Protocol *self, PyObject *text)
+{
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "websocket.send: 'text' must be str, got %.100s",
+                     Py_TYPE(text)->tp_name);
+        return -1;
+    }
+    Py_ssize_t size;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &size);
+    if (utf8 == NULL) {
+        return -1;
+    }
+    return writer_append_frame(self, WS_OPCODE_TEXT, (const uint8_t *)utf8, (size_t)size);
+}
+
+static int
+send_message(Protocol *self, PyObject *event)
+{
+    bool failed;
+    PyObject *payload = asgi_event_get(event, self->state->names.bytes, &failed);
+    if (failed) {
+        return -1;
+    }
+    int result;
+    if (payload != NULL) {
+        result = send_buffer(self, payload);
+    }
+    else {
+        payload = asgi_event_get(event, self->state->names.text, &failed);
+        if (failed) {
+            return -1;
+        }
+        if (payload == NULL) {
+            PyErr_SetString(PyExc_ValueError, "websocket.send needs 'bytes' or 'text'");
+            return -1;
+        }
+        result = send_text(self, payload);
+    }
+    return result < 0 ? -1 : writer_flush_later(self);
+}
+
+/* The close code of a websocket.close event, 1000 when it has none; 0 with an exception set. */
+static uint16_t
+event_close_code(Protocol *self, PyObject *event)
+{
+    bool failed;
+    PyObject *code = asgi_event_get(event, self->state->names.code, &failed);
+    if (failed) {
+        return 0;
+    }
+    if (code == NULL) {
+        return WS_CLOSE_NORMAL;
+    }
+    if (!PyLong_Check(code)) {
+        PyErr_Format(PyExc_TypeError, "websocket.close: 'code' must be int or None, got %.100s",
+                     Py_TYPE(code)->tp_name);
+        return 0;
+    }
+    int overflow;
+    long number = PyLong_AsLongAndOverflow(code, &overflow);
+    if (number < 0 || overflow != 0 || number > UINT16_MAX ||
+        !ws_close_code_valid((uint32_t)number)) {
+        PyErr_Format(PyExc_ValueError,
+                     "websocket.close: code %R must not be sent; use 1000-1003, 1007-1014 or "
+                     "3000-4999",
+                     code);
+        return 0;
+    }
+    return (uint16_t)number;
+}
+
+static int
+send_close(Protocol *self, PyObject *event)
+{
+    uint16_t code = event_close_code(self, event);
+    if (code == 0) {
+        return -1;
+    }
+    bool failed;
+    PyObject *reason = asgi_event_get(event, self->state->names.reason, &failed);
+    if (failed) {
+        return -1;
+    }
+    if (reason != NULL && !PyUnicode_Check(reason)) {
+        PyErr_Format(PyExc_TypeError, "websocket.close: 'reason' must be str or None, got %.100s",
+                     Py_TYPE(reason)->tp_name);
+        return -1;
+    }
+    return close_open(self, ENDED_BY_APPLICATION, code, reason);
+}
+
+/* ---- What the application sends, by state ---- */
+
+static bool
+is_type(PyObject *type, PyObject *name)
+{
+    return type == name || PyUnicode_Compare(type, name) == 0;
+}
+
+static int
+send_when_connecting(Protocol *self, PyObject *type, PyObject *event)
+{
+    module_state *state = self->state;
+    if (is_type(type, state->names.accept_type)) {
+        return send_accept(self, event);
+    }
+    if (is_type(type, state->names.close_type)) {
+        return reject(self);
+    }
+    if (is_type(type, state->names.start_type)) {
+        return denial_start(self, event);
+    }
+    PyErr_Format(PyExc_RuntimeError,
+                 "Expected ASGI message 'websocket.accept', 'websocket.close' or "
+                 "'websocket.http.response.start' but got '%U'.",
+                 type);
+    return -1;
+}
+
+static int
+send_when_denying(Protocol *self, PyObject *type, PyObject *event)
+{
+    if (is_type(type, self->state->names.body_type)) {
+        return denial_body(self, event);
+    }
+    PyErr_Format(PyExc_RuntimeError,
+                 "Expected ASGI message 'websocket.http.response.body' but got '%U'.", type);
+    return -1;
+}
+
+static int
+send_when_open(Protocol *self, PyObject *type, PyObject *event)
+{
+    if (is_type(type, self->state->names.send_type)) {
+        return send_message(self, event);
+    }
+    if (is_type(type, self->state->names.close_type)) {
+        return send_close(self, event);
+    }
+    PyErr_Format(PyExc_RuntimeError,
+                 "Expected ASGI message 'websocket.send' or 'websocket.close', but got '%U'.",
+                 type);
+    return -1;
+}
+
+static int
+send_when_closed(Protocol *self, PyObject *type)
+{
+    if (self->ended_by == ENDED_BY_PEER) {
+        if (is_type(type, self->state->names.close_type)) {
+            return 0;
+        }
+        PyErr_Format(self->state->client_disconnected,
+                     "cannot send '%U': the connection is closed (code %d)", type,
+                     (int)self->end_code);
+        return -1;
+    }
+    PyErr_Format(PyExc_RuntimeError, "Unexpected ASGI message '%U', after sending '%s'.", type,
+                 self->denial_begun ? "websocket.http.response.body" : "websocket.close");
+    return -1;
+}
+
+int
+session_send(Protocol *self, PyObject *event)
+{
+    PyObject *type = asgi_event_type(self->state, event);
+    if (type == NULL) {
+        return -1;
+    }
+    /* The event may change under a call into Python. */
+    Py_INCREF(type);
+    int result = -1;
+    switch (self->phase) {
+    case PHASE_OPEN:
+        result = send_when_open(self, type, event);
+        break;
+    case PHASE_CONNECTING:
+        result = send_when_connecting(self, type, event);
+        break;
+    case PHASE_DENYING:
+        result = send_when_denying(self, type, event);
+        break;
+    case PHASE_REQUEST: /* there is no application yet */
+    case PHASE_CLOSED:
+        result = send_when_closed(self, type);
+        break;
+    }
+    Py_DECREF(type);
+    return result;
+}
+
+bool
+session_must_wait(const Protocol *self)
+{
+    return self->output.paused && self->phase == PHASE_OPEN;
+}
+
+/* ---- What the application receives ---- */
+
+bool
+session_has_event(const Protocol *self)
+{
+    return !self->connect_delivered || self->queue.count > 0 || self->phase == PHASE_CLOSED;
+}
+
+PyObject *
+session_take_event(Protocol *self)
+{
+    if (!self->connect_delivered) {
+        self->connect_delivered = true;
+        return asgi_connect_event(self->state);
+    }
+    PyObject *message = message_queue_pop(&self->queue);
+    if (message == NULL) {
+        return asgi_disconnect_event(self->state, self->end_code, self->end_reason);
+    }
+    self->taken++;
+    if (self->reading_paused && self->queue.count == 0 && protocol_resume_reading(self) < 0) {
+        Py_DECREF(message);
+        return NULL;
+    }
+    return asgi_receive_event_steal(self->state, message);
+}
+
+/* ---- How connections end ---- */
+
+/* After a failure the peer may still be sending: closing now would reset the connection and could take our close
+ * frame with it. So only our side is shut, and the rest is read and dropped until the peer has closed. */
+static int
+linger(Protocol *self)
+{
+    if (self->transport == NULL) {
+        return 0;
+    }
+    PyObject *able = PyObject_CallMethodNoArgs(self->transport, self->state->names.can_write_eof);
+    if (able == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            return -1;
+        }
+        PyErr_Clear();
+        return protocol_close_transport(self);
+    }
+    bool half = able == Py_True;
+    Py_DECREF(able);
+    if (!half || self->transport == NULL) {
+        return protocol_close_transport(self);
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(self->transport, self->state->names.write_eof);
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    return timers_start_close(self) < 0 ? -1 : protocol_resume_reading(self);
+}
+
+/* The connection fails for a fault of the peer: our close frame says which. */
+static int
+fail(Protocol *self, uint16_t code, const char *text)
+{
+    PyObject *reason = PyUnicode_FromString(text);
+    if (reason == NULL) {
+        return -1;
+    }
+    int result = append_close(self, code, text, strlen(text));
+    if (result == 0) {
+        result = session_end(self, ENDED_BY_PEER, code, reason);
+    }
+    Py_DECREF(reason);
+    if (result < 0 || writer_flush(self) < 0 || linger(self) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
+int
+session_frames_ended(Protocol *self)
+{
+    if (self->failure != 0) {
+        int error = self->failure;
+        self->failure = 0;
+        return fail(self, ws_error_close_code(error), ws_error_text(error));
+    }
+    if (!self->close_arrived) {
+        return 0;
+    }
+    self->close_arrived = false;
+    PyObject *reason = self->peer_reason;
+    self->peer_reason = NULL;
+    int result = session_end(self, ENDED_BY_PEER, self->peer_code, reason);
+    Py_XDECREF(reason);
+    timers_stop(self);
+    if (result < 0 || writer_flush(self) < 0 || protocol_close_transport(self) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
+int
+session_keepalive_failed(Protocol *self)
+{
+    PyObject *result =
+        PyObject_CallMethodNoArgs((PyObject *)self, self->state->names.keepalive_expired);
+    if (result == NULL) {
+        return -1;
+    }
+    Py_DECREF(result);
+    PyObject *reason = PyUnicode_FromString("keepalive ping timeout");
+    if (reason == NULL) {
+        return -1;
+    }
+    int ended = append_close(self, WS_CLOSE_INTERNAL_ERROR, "keepalive ping timeout", 22);
+    if (ended == 0) {
+        ended = session_end(self, ENDED_BY_PEER, WS_CLOSE_INTERNAL_ERROR, reason);
+    }
+    Py_DECREF(reason);
+    if (ended < 0 || writer_flush(self) < 0 || protocol_close_transport(self) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
+int
+session_connection_lost(Protocol *self)
+{
+    timers_stop(self);
+    if (session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
+int
+session_shutdown(Protocol *self)
+{
+    switch (self->phase) {
+    case PHASE_OPEN:
+        return close_open(self, ENDED_BY_PEER, WS_CLOSE_SERVICE_RESTART, NULL);
+    case PHASE_CONNECTING:
+        return session_refuse(self, 500, "", "Internal Server Error");
+    case PHASE_DENYING:
+    case PHASE_REQUEST:
+    case PHASE_CLOSED:
+        break;
+    }
+    return protocol_close_transport(self);
+}
+
+int
+session_application_done(Protocol *self, bool failed)
+{
+    self->application_done = true;
+    message_queue_clear(&self->queue);
+    switch (self->phase) {
+    case PHASE_OPEN:
+        return close_open(self, ENDED_BY_APPLICATION,
+                          failed ? WS_CLOSE_INTERNAL_ERROR : WS_CLOSE_NORMAL, NULL);
+    case PHASE_DENYING:
+        if (self->denial_begun) {
+            return session_response_complete(self);
+        }
+        return session_refuse(self, 500, "", "Internal Server Error");
+    case PHASE_CONNECTING:
+        return session_refuse(self, 500, "", "Internal Server Error");
+    case PHASE_REQUEST:
+    case PHASE_CLOSED:
+        break;
+    }
+    return 0;
+}

@@ -1,0 +1,55 @@
+/* The session: ASGI's WebSocket states, what the application may send in each, and how a connection ends.
+ *
+ * "End" means the end for the application: from then on receive() gives what is queued and then
+ * websocket.disconnect. The first end wins; later ones change nothing. */
+#ifndef ATALANTA_EXT_SESSION_H
+#define ATALANTA_EXT_SESSION_H
+
+#include "protocol.h"
+
+#include "../core/handshake.h"
+
+/* Validates the request and starts the application, or refuses. 0, or -1. */
+int session_begin(Protocol *self, const ws_request *request);
+
+/* Answers a request that is no upgrade we can serve (a ws_handshake_error) and closes. 0, or -1. */
+int session_refuse_request(Protocol *self, int error);
+
+/* Answers the handshake with a response of the server's own and closes; `headers` are lines with their CRLF. 0, or
+ * -1. */
+int session_refuse(Protocol *self, int status, const char *headers, const char *body);
+
+/* Does what one event of the application asks for. 0, or -1 with the exception that the application gets. */
+int session_send(Protocol *self, PyObject *event);
+
+/* Logs how the handshake was answered: an HTTP status, or 0 for accepted. 0, or -1. */
+int session_handshake_answered(Protocol *self, long status);
+
+/* The application has refused or denied with a complete response. 0, or -1. */
+int session_response_complete(Protocol *self);
+
+/* Whether send() has to wait for room before it may do anything. */
+bool session_must_wait(const Protocol *self);
+
+/* True when receive() would not have to wait. */
+bool session_has_event(const Protocol *self);
+
+/* The next event. Call only if session_has_event. New reference, or NULL. */
+PyObject *session_take_event(Protocol *self);
+
+/* Acts on a close frame or a failure that incoming.c found. 0, or -1. */
+int session_frames_ended(Protocol *self);
+
+/* No sign of life within the time: close with 1011. 0, or -1. */
+int session_keepalive_failed(Protocol *self);
+
+/* The transport is gone. 0, or -1. */
+int session_connection_lost(Protocol *self);
+
+/* The server goes down: 1012 for an open connection, 500 for a handshake not answered. 0, or -1. */
+int session_shutdown(Protocol *self);
+
+/* The application returned, or raised (`failed`). 0, or -1. */
+int session_application_done(Protocol *self, bool failed);
+
+#endif

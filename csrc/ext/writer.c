@@ -1,0 +1,253 @@
+/* Writer: see writer.h. The only unit that touches the descriptor. */
+#include "writer.h"
+
+#include <errno.h>
+
+#ifndef _WIN32
+#include <sys/socket.h>
+#include <sys/uio.h>
+#endif
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+/* Above this many gathered bytes a flush does not wait for the end of the turn. */
+#define FLUSH_THRESHOLD (64 * 1024)
+
+/* A payload of this size is written from where it lies, not copied. */
+#define LARGE_PAYLOAD (16 * 1024)
+
+/* Transports whose write() sends on the socket at once or keeps an own queue that it can tell us about. */
+static const struct {
+    const char *module;
+    const char *name;
+} plain_transports[] = {
+    {"asyncio.selector_events", "_SelectorSocketTransport"},
+    {"uvloop.loop", "TCPTransport"},
+    {"uvloop.loop", "UnixTransport"},
+};
+
+static int
+transport_is_plain(PyObject *transport)
+{
+    PyTypeObject *type = Py_TYPE(transport);
+    PyObject *module = PyObject_GetAttrString((PyObject *)type, "__module__");
+    PyObject *name = PyObject_GetAttrString((PyObject *)type, "__name__");
+    int plain = module == NULL || name == NULL ? -1 : 0;
+    for (size_t i = 0; plain == 0 && i < Py_ARRAY_LENGTH(plain_transports); i++) {
+        plain = PyUnicode_Check(module) && PyUnicode_Check(name) &&
+                PyUnicode_CompareWithASCIIString(module, plain_transports[i].module) == 0 &&
+                PyUnicode_CompareWithASCIIString(name, plain_transports[i].name) == 0;
+    }
+    Py_XDECREF(module);
+    Py_XDECREF(name);
+    return plain;
+}
+
+int
+writer_attach(Protocol *self)
+{
+    self->output.descriptor = -1;
+    self->output.may_hold = true;
+#ifndef _WIN32
+    int plain = transport_is_plain(self->transport);
+    if (plain <= 0) {
+        return plain;
+    }
+    PyObject *name = PyUnicode_FromString("socket");
+    if (name == NULL) {
+        return -1;
+    }
+    PyObject *socket =
+        PyObject_CallMethodOneArg(self->transport, self->state->names.get_extra_info, name);
+    Py_DECREF(name);
+    if (socket == NULL) {
+        return -1;
+    }
+    if (socket != Py_None) {
+        int descriptor = PyObject_AsFileDescriptor(socket);
+        if (descriptor < 0) {
+            /* The socket is closed already: the transport will tell us so. */
+            PyErr_Clear();
+        }
+        self->output.descriptor = descriptor;
+    }
+    Py_DECREF(socket);
+#endif
+    return 0;
+}
+
+void
+writer_detach(Protocol *self)
+{
+    self->output.descriptor = -1;
+    byte_buffer_drop(&self->output.gathered);
+}
+
+int
+writer_append(Protocol *self, const void *data, size_t n)
+{
+    return byte_buffer_append(&self->output.gathered, data, n);
+}
+
+static int
+transport_write(Protocol *self, const uint8_t *data, size_t n)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)n);
+    if (bytes == NULL) {
+        return -1;
+    }
+    self->output.may_hold = true;
+    PyObject *result =
+        PyObject_CallMethodOneArg(self->transport, self->state->names.write, bytes);
+    Py_DECREF(bytes);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+#ifndef _WIN32
+/* Whether the socket may be written to past the transport now. 1, 0, or -1. */
+static int
+direct_write_allowed(Protocol *self)
+{
+    output_buffer *output = &self->output;
+    if (output->descriptor < 0 || output->paused) {
+        return 0;
+    }
+    PyObject *closing =
+        PyObject_CallMethodNoArgs(self->transport, self->state->names.is_closing);
+    if (closing == NULL) {
+        return -1;
+    }
+    bool is_closing = closing != Py_False;
+    Py_DECREF(closing);
+    if (is_closing || self->transport == NULL) {
+        return 0;
+    }
+    if (output->may_hold) {
+        PyObject *size = PyObject_CallMethodNoArgs(self->transport,
+                                                   self->state->names.get_write_buffer_size);
+        if (size == NULL) {
+            return -1;
+        }
+        size_t held = PyLong_AsSize_t(size);
+        Py_DECREF(size);
+        if (held == (size_t)-1 && PyErr_Occurred()) {
+            return -1;
+        }
+        output->may_hold = held != 0;
+    }
+    return !output->may_hold && self->transport != NULL && output->descriptor >= 0;
+}
+
+/* Bytes that the socket took; an error counts as none, as the transport will meet it again and report it. */
+static size_t
+socket_write(int descriptor, struct iovec *parts, size_t count)
+{
+    struct msghdr message = {.msg_iov = parts};
+    message.msg_iovlen = (__typeof__(message.msg_iovlen))count;
+    ssize_t written;
+    do {
+        written = sendmsg(descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (written < 0 && errno == EINTR);
+    return written < 0 ? 0 : (size_t)written;
+}
+
+/* Writes the parts in order: as much as possible to the socket, the rest through the transport. */
+static int
+write_parts(Protocol *self, struct iovec *parts, size_t count)
+{
+    int direct = direct_write_allowed(self);
+    if (direct < 0) {
+        return -1;
+    }
+    size_t written = direct ? socket_write(self->output.descriptor, parts, count) : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (written >= parts[i].iov_len) {
+            written -= parts[i].iov_len;
+            continue;
+        }
+        if (self->transport == NULL) {
+            return 0;
+        }
+        if (transport_write(self, (uint8_t *)parts[i].iov_base + written,
+                            parts[i].iov_len - written) < 0) {
+            return -1;
+        }
+        written = 0;
+    }
+    return 0;
+}
+#endif
+
+int
+writer_flush(Protocol *self)
+{
+    if (self->output.gathered.size == 0) {
+        return 0;
+    }
+    byte_buffer bytes = byte_buffer_move(&self->output.gathered);
+    int result = 0;
+    if (self->transport != NULL) {
+#ifdef _WIN32
+        result = transport_write(self, bytes.data, bytes.size);
+#else
+        struct iovec part = {bytes.data, bytes.size};
+        result = write_parts(self, &part, 1);
+#endif
+    }
+    byte_buffer_drop(&bytes);
+    return result;
+}
+
+int
+writer_flush_later(Protocol *self)
+{
+    if (self->output.gathered.size == 0 || self->output.listed || self->in_read_callback) {
+        return 0;
+    }
+    if (loop_state_flush_later(self->per_loop, self) < 0) {
+        return -1;
+    }
+    self->output.listed = true;
+    return 0;
+}
+
+static int
+append_large_frame(Protocol *self, const uint8_t *header, size_t header_size,
+                   const uint8_t *payload, size_t n)
+{
+    if (writer_append(self, header, header_size) < 0) {
+        return -1;
+    }
+#ifdef _WIN32
+    return writer_append(self, payload, n) < 0 ? -1 : writer_flush(self);
+#else
+    byte_buffer head = byte_buffer_move(&self->output.gathered);
+    struct iovec parts[2] = {{head.data, head.size}, {(void *)(uintptr_t)payload, n}};
+    int result = self->transport == NULL ? 0 : write_parts(self, parts, 2);
+    byte_buffer_drop(&head);
+    return result;
+#endif
+}
+
+int
+writer_append_frame(Protocol *self, uint8_t opcode, const uint8_t *payload, size_t n)
+{
+    uint8_t header[WS_FRAME_HEADER_MAX];
+    size_t header_size =
+        ws_frame_build(header, &(ws_frame_header){.length = n, .opcode = opcode, .fin = true});
+    if (n >= LARGE_PAYLOAD) {
+        return append_large_frame(self, header, header_size, payload, n);
+    }
+    byte_buffer *gathered = &self->output.gathered;
+    uint8_t *place = byte_buffer_reserve(gathered, header_size + n);
+    if (place == NULL) {
+        return -1;
+    }
+    memcpy(place, header, header_size);
+    memcpy(place + header_size, payload, n);
+    gathered->size += header_size + n;
+    return gathered->size > FLUSH_THRESHOLD ? writer_flush(self) : 0;
+}
