@@ -1,0 +1,104 @@
+# Every command of a contributor, one target each. `make chat` and `make test` need nothing but a
+# Debian-like system with Python 3.11+ (with venv and headers), a C compiler and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+CC ?= gcc
+BUILD := build
+BIN := $(VENV)/bin
+
+WARNINGS := -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wvla -Wundef -Wpointer-arith -Wwrite-strings -Wcast-align \
+	-Wimplicit-fallthrough -Werror
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(wildcard python/atalanta/*)
+CORE := $(wildcard csrc/core/*.c)
+CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
+
+.PHONY: help chat test test-core test-python test-werror test-sanitize test-aarch64 test-autobahn \
+	bench bench-mask clean
+
+help:
+	@echo "make chat           serve the chat example"
+	@echo "make test           all unit, contract and integration tests"
+	@echo "make test-core      C unit tests under AddressSanitizer and UBSan"
+	@echo "make test-python    Python tests"
+	@echo "make test-werror    build with every warning an error (CC=clang for clang)"
+	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
+	@echo "make test-aarch64   C unit tests for 64-bit ARM under qemu"
+	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
+	@echo "make bench          what an echoed message costs, beside uvicorn's own class"
+	@echo "make bench-mask     gigabytes per second of each masking kernel"
+
+# ---- The virtual environment ----
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=python3.x" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv module is needed (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/chat-installed: $(VENV)/made $(PACKAGE) examples/chat/requirements.txt
+	$(BIN)/python -m pip install --quiet . -r examples/chat/requirements.txt
+	@touch $@
+
+$(VENV)/test-installed: $(VENV)/made $(PACKAGE)
+	$(BIN)/python -m pip install --quiet ".[test]"
+	@touch $@
+
+# ---- For users ----
+
+chat: $(VENV)/chat-installed
+	$(BIN)/python examples/chat/serve.py
+
+# ---- Tests ----
+
+test: test-core test-python
+
+$(BUILD)/core/%: tests/core/%.c $(CORE) $(wildcard csrc/core/*.h) $(wildcard tests/core/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) $(SANITIZE) -Icsrc/core -o $@ $< $(CORE)
+
+test-core: $(CORE_TESTS)
+	@for test in $(CORE_TESTS); do echo "$$test"; $$test || exit 1; done
+
+test-python: $(VENV)/test-installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-werror: $(VENV)/made
+	$(BIN)/python -m pip install --quiet "setuptools>=77"
+	rm -rf $(BUILD)/werror
+	CC=$(CC) ATALANTA_WERROR=1 $(BIN)/python setup.py -q build_ext --force \
+		--build-lib $(BUILD)/werror --build-temp $(BUILD)/werror/objects
+
+# Python is not built with the sanitizers, so their library is loaded first.
+test-sanitize: $(VENV)/test-installed
+	$(BIN)/python -m pip install --quiet "setuptools>=77"
+	ATALANTA_BUILD=sanitize $(BIN)/python setup.py -q build_ext --force \
+		--build-lib $(BUILD)/sanitize --build-temp $(BUILD)/sanitize/objects
+	cp python/atalanta/*.py python/atalanta/*.pyi python/atalanta/py.typed $(BUILD)/sanitize/atalanta/
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
+	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" tests/asgi tests/ext
+
+test-aarch64:
+	tests/core/run_aarch64.sh
+
+test-autobahn: $(VENV)/test-installed
+	tests/autobahn/install.sh $(BUILD)/autobahn
+	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop asyncio
+	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop uvloop
+
+# ---- Measurements ----
+
+bench: $(VENV)/test-installed
+	$(BIN)/python benchmarks/echo.py
+
+bench-mask:
+	@mkdir -p $(BUILD)
+	$(CC) -std=c11 -O3 -Icsrc/core -o $(BUILD)/bench-mask benchmarks/mask.c csrc/core/mask*.c
+	$(BUILD)/bench-mask
+
+clean:
+	rm -rf $(BUILD) $(VENV) dist python/*.egg-info python/atalanta/*.so
