@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,12 @@ CLOSE_TIMEOUT = 10.0
 logger = logging.getLogger("uvicorn.error")
 
 
+@functools.cache
+def log_no_compression() -> None:
+    """Say once for a process that a setting has no effect."""
+    logger.info("Atalanta does not offer permessage-deflate: WebSockets are not compressed")
+
+
 class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
     """One WebSocket connection of a uvicorn server.
 
@@ -40,6 +47,8 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
     ) -> None:
         if not config.loaded:
             config.load()
+        if config.ws_per_message_deflate:
+            log_no_compression()
         self.config = config
         self.connections = server_state.connections
         self.tasks = server_state.tasks
