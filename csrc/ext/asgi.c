@@ -118,11 +118,10 @@ asgi_disconnect_event(const module_state *state, uint16_t code, PyObject *reason
 {
     PyObject *event = PyDict_New();
     PyObject *number = PyLong_FromLong(code);
-    PyObject *text = reason == NULL ? state->names.empty : reason;
     if (event == NULL || number == NULL ||
         PyDict_SetItem(event, state->names.type, state->names.disconnect_type) < 0 ||
         PyDict_SetItem(event, state->names.code, number) < 0 ||
-        PyDict_SetItem(event, state->names.reason, text) < 0) {
+        (reason != NULL && PyDict_SetItem(event, state->names.reason, reason) < 0)) {
         Py_CLEAR(event);
     }
     Py_XDECREF(number);

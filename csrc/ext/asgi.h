@@ -20,7 +20,7 @@ int asgi_headers_walk(PyObject *headers, const char *event, asgi_header_fn *add,
 /* {"type": "websocket.receive", "text" or "bytes": message}. Takes over the reference. */
 PyObject *asgi_receive_event_steal(const module_state *state, PyObject *message);
 
-/* {"type": "websocket.disconnect", "code": …, "reason": …} */
+/* {"type": "websocket.disconnect", "code": …, "reason": …}; no reason (which is optional) for NULL. */
 PyObject *asgi_disconnect_event(const module_state *state, uint16_t code, PyObject *reason);
 
 /* {"type": "websocket.connect"} */

@@ -33,7 +33,9 @@ void
 free_list_dealloc(free_list *list, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    if (list->count < FREE_LIST_SIZE) {
+    /* The collector may have taken the module from its type, and the list with it. */
+    bool alive = ((PyHeapTypeObject *)type)->ht_module != NULL;
+    if (alive && list->count < FREE_LIST_SIZE) {
         list->items[list->count++] = object;
     }
     else {

@@ -12,6 +12,19 @@ typedef struct {
     int failure; /* ws_error that feed() raises from now on, or 0 */
 } Parser;
 
+static PyObject *
+parser_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    Parser *self = (Parser *)type->tp_alloc(type, 0);
+    module_state *state = self == NULL ? NULL : module_state_of((PyObject *)self);
+    if (state == NULL) {
+        Py_XDECREF(self);
+        return NULL;
+    }
+    ws_conn_init(&self->conn, &(ws_conn_config){.mask = state->mask});
+    return (PyObject *)self;
+}
+
 static int
 parser_init(Parser *self, PyObject *args, PyObject *kwargs)
 {
@@ -193,7 +206,7 @@ PyDoc_STRVAR(parser_doc,
 
 static PyType_Slot parser_slots[] = {
     {Py_tp_doc, (void *)parser_doc},
-    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_new, parser_new},
     {Py_tp_init, parser_init},
     {Py_tp_dealloc, parser_dealloc},
     {Py_tp_traverse, parser_traverse},

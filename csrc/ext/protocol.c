@@ -15,6 +15,23 @@
 
 /* ---- Life ---- */
 
+/* Until __init__ has run the connection is closed for everybody. */
+static PyObject *
+protocol_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    Protocol *self = (Protocol *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->output.descriptor = -1;
+    self->phase = PHASE_CLOSED;
+    self->state = module_state_of((PyObject *)self);
+    if (self->state == NULL) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
 static int
 protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
 {
@@ -37,10 +54,6 @@ protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_ValueError, "max_message_size must be 0 (no limit) or more");
         return -1;
     }
-    self->state = module_state_of((PyObject *)self);
-    if (self->state == NULL) {
-        return -1;
-    }
     self->per_loop = loop_state_get(self->state, loop);
     if (self->per_loop == NULL) {
         return -1;
@@ -52,7 +65,7 @@ protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
     self->ping_interval = ping_interval;
     self->ping_timeout = ping_timeout;
     self->close_timeout = close_timeout;
-    self->output.descriptor = -1;
+    self->phase = PHASE_REQUEST;
     ws_conn_init(&self->conn, &(ws_conn_config){.mask = self->state->mask,
                                                 .max_message = (size_t)max_message});
     return 0;
@@ -212,11 +225,21 @@ protocol_notify(Protocol *self)
 
 /* ---- asyncio's callbacks ---- */
 
-static PyObject *
-protocol_connection_made(Protocol *self, PyObject *transport)
+/* 0, or -1 when __init__ was not called. */
+static int
+check_initialised(const Protocol *self)
 {
     if (self->loop == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Protocol.__init__ was not called");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+protocol_connection_made(Protocol *self, PyObject *transport)
+{
+    if (check_initialised(self) < 0) {
         return NULL;
     }
     Py_XSETREF(self->transport, Py_NewRef(transport));
@@ -231,6 +254,7 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
 {
     PyObject *transport = self->transport;
     self->transport = NULL;
+    self->lent = NULL;
     writer_detach(self);
     byte_buffer_drop(&self->kept);
     assembly_drop(&self->message);
@@ -298,6 +322,9 @@ limit_queue(Protocol *self)
 static int
 handle_input(Protocol *self, uint8_t *data, size_t n, bool headroom)
 {
+    if (check_initialised(self) < 0) {
+        return -1;
+    }
     LoopState *per_loop = (LoopState *)Py_NewRef((PyObject *)self->per_loop);
     bool parsing = per_loop->parsing;
     bool nested = self->in_read_callback;
@@ -326,6 +353,7 @@ lend_message_space(Protocol *self)
         return NULL;
     }
     self->lent = place;
+    self->lent_size = size;
     return PyMemoryView_FromMemory((char *)place, (Py_ssize_t)size, PyBUF_WRITE);
 }
 
@@ -346,12 +374,16 @@ lend_private(Protocol *self)
         }
     }
     self->lent = self->private_memory + RECEIVE_BUFFER_HEADROOM;
+    self->lent_size = RECEIVE_BUFFER_SIZE;
     return Py_NewRef(self->private_view);
 }
 
 static PyObject *
 protocol_get_buffer(Protocol *self, PyObject *Py_UNUSED(size_hint))
 {
+    if (check_initialised(self) < 0) {
+        return NULL;
+    }
     self->handed_over = true;
     if (self->message.bytes != NULL) {
         PyObject *view = lend_message_space(self);
@@ -363,6 +395,7 @@ protocol_get_buffer(Protocol *self, PyObject *Py_UNUSED(size_hint))
         return lend_private(self);
     }
     self->lent = loop_state_buffer(self->per_loop);
+    self->lent_size = RECEIVE_BUFFER_SIZE;
     return Py_NewRef(self->per_loop->view);
 }
 
@@ -370,15 +403,17 @@ static PyObject *
 protocol_buffer_updated(Protocol *self, PyObject *size)
 {
     Py_ssize_t n = PyLong_AsSsize_t(size);
-    if (n < 0) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_ValueError, "buffer_updated() expected a size of 0 or more");
-        }
+    if (n == -1 && PyErr_Occurred()) {
         return NULL;
     }
     uint8_t *data = self->lent;
     if (data == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "buffer_updated() without get_buffer()");
+        return NULL;
+    }
+    if (n < 0 || (size_t)n > self->lent_size) {
+        PyErr_Format(PyExc_ValueError, "buffer_updated() expected a size of 0 to %zu, got %zd",
+                     self->lent_size, n);
         return NULL;
     }
     self->lent = NULL;
@@ -495,7 +530,7 @@ static PyGetSetDef protocol_getset[] = {
 
 static PyType_Slot protocol_slots[] = {
     {Py_tp_doc, (void *)"The asyncio protocol of one WebSocket connection."},
-    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_new, protocol_new},
     {Py_tp_init, protocol_init},
     {Py_tp_dealloc, protocol_dealloc},
     {Py_tp_traverse, protocol_traverse},

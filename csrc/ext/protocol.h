@@ -59,7 +59,8 @@ typedef struct protocol_object {
     bool reading_paused; /* by us */
     PyObject *private_view; /* lent while the shared buffer is not free, with its memory */
     uint8_t *private_memory;
-    uint8_t *lent;       /* first byte of what get_buffer gave out last */
+    uint8_t *lent;       /* first byte of what get_buffer gave out last, until buffer_updated */
+    size_t lent_size;
 
     /* incoming.c */
     ws_conn conn;

@@ -295,7 +295,8 @@ send_close(Protocol *self, PyObject *event)
                      Py_TYPE(reason)->tp_name);
         return -1;
     }
-    return close_open(self, ENDED_BY_APPLICATION, code, reason);
+    return close_open(self, ENDED_BY_APPLICATION, code,
+                      reason == NULL ? self->state->names.empty : reason);
 }
 
 /* ---- What the application sends, by state ---- */
@@ -551,6 +552,7 @@ session_shutdown(Protocol *self)
     case PHASE_CLOSED:
         break;
     }
+    timers_stop(self);
     return protocol_close_transport(self);
 }
 

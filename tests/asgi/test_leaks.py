@@ -130,26 +130,37 @@ def live_protocols(server):
     return [item for item in gc.get_objects() if issubclass(type(item), kinds)]
 
 
+class Before:
+    """What is there before the connections come; `nothing_new()` waits until no more is there."""
+
+    def __init__(self, server, descriptors):
+        server.clients.clear()
+        gc.collect()
+        self.server = server
+        self.descriptors = descriptors
+        self.open_before = descriptors()
+        self.known = {id(item) for item in live_protocols(server)}
+
+    def new(self):
+        gc.collect()
+        return [item for item in live_protocols(self.server) if id(item) not in self.known]
+
+    async def nothing_new(self):
+        await self.server.idle()
+        self.server.clients.clear()
+        try:
+            await until(lambda: not self.new() and self.descriptors() == self.open_before, "nothing is left")
+        except AssertionError as error:
+            counts = f"{len(self.new())} protocols, descriptors {self.open_before} -> {self.descriptors()}"
+            raise AssertionError(f"{error}: {counts}") from None
+
+
 @pytest.fixture
 def unheard():
     """Nothing is logged: a kept record holds its traceback, and with it everything the frames hold."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
-
-
-async def none_left(server, descriptors, before):
-    await server.idle()
-    server.clients.clear()
-
-    def clean():
-        gc.collect()
-        return not live_protocols(server) and descriptors() == before
-
-    try:
-        await until(clean, "no protocol object and no descriptor is left")
-    except AssertionError as error:
-        raise AssertionError(f"{error}: {len(live_protocols(server))} objects, descriptors {before} -> {descriptors()}") from None
 
 
 async def many(server, one, at_once=20):
@@ -168,11 +179,9 @@ async def test_t6_connections_leave_nothing_behind(serve, descriptors, unheard, 
 
         await one()  # whatever is made once, is made now
         await server.idle()
-        server.clients.clear()
-        gc.collect()
-        before = descriptors()
+        before = Before(server, descriptors)
         await many(server, one)
-        await none_left(server, descriptors, before)
+        await before.nothing_new()
 
 
 @pytest.mark.parametrize("path", ["/refuse", "/raise-early", "/bad-request", "/leaves"])
@@ -190,11 +199,9 @@ async def test_t6_handshakes_that_fail_leave_nothing_behind(serve, descriptors, 
 
         await one()
         await server.idle()
-        server.clients.clear()
-        gc.collect()
-        before = descriptors()
+        before = Before(server, descriptors)
         await many(server, one)
-        await none_left(server, descriptors, before)
+        await before.nothing_new()
 
 
 @pytest.mark.parametrize("compression", ["permessage-deflate", "permessage-deflate; client_max_window_bits"])
@@ -210,17 +217,15 @@ async def test_t6_connections_that_offer_compression(serve, descriptors, unheard
 
         await one()
         await server.idle()
-        server.clients.clear()
-        gc.collect()
-        before = descriptors()
+        before = Before(server, descriptors)
         await many(server, one)
-        await none_left(server, descriptors, before)
+        await before.nothing_new()
 
 
 @on_loop
 async def test_t6_connections_open_at_shutdown(serve, descriptors, unheard):
-    gc.collect()
     async with serve(app) as server:
+        before = Before(server, descriptors)
         clients = [await server.connect() for _ in range(50)]
         stopping = asyncio.create_task(server.server.shutdown())
         for client in clients:
@@ -231,4 +236,4 @@ async def test_t6_connections_open_at_shutdown(serve, descriptors, unheard):
         await stopping
         del clients, client
         server.clients.clear()
-        await until(lambda: gc.collect() is not None and not live_protocols(server), "no protocol object is left")
+        await until(lambda: not before.new(), "no protocol object is left")

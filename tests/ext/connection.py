@@ -1,0 +1,173 @@
+"""One connection without a wire: the C protocol, a transport that notes what it is told, and ways to feed it."""
+
+import asyncio
+import ctypes
+
+from atalanta._core import Protocol
+
+from .reference import MASK, TEXT, encode, split
+
+REQUEST = (
+    b"GET /chat HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class FakeTransport(asyncio.Transport):
+    """A transport of a type that nobody knows."""
+
+    def __init__(self, **extra):
+        super().__init__(extra)
+        self.writes = []
+        self.calls = []
+        self.closing = False
+
+    def write(self, data):
+        assert type(data) is bytes
+        self.writes.append(data)
+
+    def written(self):
+        """Everything written since the last look, in one piece."""
+        data = b"".join(self.writes)
+        self.writes.clear()
+        return data
+
+    def is_closing(self):
+        return self.closing
+
+    def close(self):
+        self.calls.append("close")
+        self.closing = True
+
+    def pause_reading(self):
+        self.calls.append("pause_reading")
+
+    def resume_reading(self):
+        self.calls.append("resume_reading")
+
+    def can_write_eof(self):
+        return True
+
+    def write_eof(self):
+        self.calls.append("write_eof")
+
+    def get_write_buffer_size(self):
+        return 0
+
+
+class Connection(Protocol, asyncio.BufferedProtocol):
+    """A connection whose application is given, or else driven by the test through `receive` and `send`."""
+
+    def __init__(self, app=None, **options):
+        settings = {
+            "max_message_size": 0,
+            "ping_interval": 0.0,
+            "ping_timeout": 0.0,
+            "close_timeout": 10.0,
+            "root_path": "",
+            "app_state": {},
+            "default_headers": [],
+        }
+        super().__init__(asyncio.get_running_loop(), **{**settings, **options})
+        self.app = app
+        self.task = None
+        self.scope = self.receive = self.send = None
+
+    def start_application(self, scope, receive, send):
+        self.scope, self.receive, self.send = scope, receive, send
+        if self.app is not None:
+            self.task = self.loop.create_task(self.app(receive, send))
+
+    def handshake_answered(self, scope, status):
+        self.status = status
+
+    def keepalive_expired(self):
+        pass
+
+
+def connect(app=None, transport=None, **options):
+    """A connection that has its request and its transport, as an HTTP server hands it over."""
+    connection = Connection(app, **options)
+    connection.connection_made(transport or FakeTransport())
+    connection.data_received(REQUEST)
+    return connection
+
+
+async def opened(transport=None, **options):
+    """An accepted connection for a test to drive; nothing is written any more of its handshake."""
+    connection = connect(None, transport, **options)
+    assert (await connection.receive())["type"] == "websocket.connect"
+    await connection.send({"type": "websocket.accept"})
+    await turn()
+    if isinstance(connection.transport, FakeTransport):
+        assert connection.transport.written().startswith(b"HTTP/1.1 101 ")
+    return connection
+
+
+def read(connection, data):
+    """What a transport does that has received `data`."""
+    while data:
+        buffer = connection.get_buffer(-1)
+        part, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(part)] = part
+        connection.buffer_updated(len(part))
+
+
+def client_frames(*texts):
+    return b"".join(encode(TEXT, text, mask=MASK) for text in texts)
+
+
+def text(value):
+    return {"type": "websocket.send", "text": value}
+
+
+def payloads(data):
+    """The payloads of a server's frames."""
+    return [payload for *_, payload in split(data)]
+
+
+def address(buffer):
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+async def turn(count=1):
+    """Lets everything that is due run; callbacks made meanwhile run in later turns."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def between_tasks(function, *args):
+    """Calls a function from the loop, where no task is running, and gives its result."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def call():
+        try:
+            done.set_result(function(*args))
+        except BaseException as error:
+            done.set_exception(error)
+
+    loop.call_soon(call)
+    return await done
+
+
+def echo(log, sends=True):
+    """An application that notes the texts it receives, in `log`, and sends them back."""
+
+    async def app(receive, send):
+        assert (await receive())["type"] == "websocket.connect"
+        await send({"type": "websocket.accept"})
+        while (event := await receive())["type"] == "websocket.receive":
+            log.append(event["text"])
+            if sends:
+                await send(text(event["text"]))
+
+    return app
+
+
+async def running(log, sends=True):
+    """A connection with `echo`, accepted and waiting in receive()."""
+    connection = connect(echo(log, sends))
+    await turn(3)
+    assert connection.transport.written().startswith(b"HTTP/1.1 101 ")
+    return connection
