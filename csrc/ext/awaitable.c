@@ -73,6 +73,9 @@ forget_waiter(Awaitable *self)
     if (!self->sends && protocol != NULL && protocol->receive_waiter == self->waiter) {
         Py_CLEAR(protocol->receive_waiter);
     }
+    if (self->sends && protocol != NULL) {
+        protocol_forget_sender(protocol, self->waiter);
+    }
     Py_CLEAR(self->waiter);
 }
 
@@ -275,13 +278,18 @@ raise_thrown(PyObject *type, PyObject *value, PyObject *traceback)
                      Py_TYPE(type)->tp_name);
         return;
     }
-    if (traceback == Py_None) {
-        traceback = NULL;
-    }
     if (value == Py_None) {
         value = NULL;
     }
-    PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), Py_XNewRef(traceback));
+    if (traceback == Py_None) {
+        traceback = value != NULL && PyExceptionInstance_Check(value)
+                        ? PyException_GetTraceback(value)
+                        : NULL;
+    }
+    else {
+        Py_INCREF(traceback);
+    }
+    PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), traceback);
 }
 
 static PyObject *

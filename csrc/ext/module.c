@@ -22,11 +22,13 @@ module_state_of(PyObject *object)
 PyObject *
 free_list_new(free_list *list, PyTypeObject *type)
 {
-    if (list->count > 0) {
-        PyObject *object = list->items[--list->count];
-        return PyObject_Init(object, type);
+    if (list->count == 0) {
+        return (PyObject *)PyObject_GC_New(PyObject, type);
     }
-    return (PyObject *)PyObject_GC_New(PyObject, type);
+    PyObject *object = PyObject_Init(list->items[--list->count], type);
+    /* Parked memory has kept its reference to the type. */
+    Py_DECREF(type);
+    return object;
 }
 
 void
@@ -37,10 +39,9 @@ free_list_dealloc(free_list *list, PyObject *object)
     bool alive = ((PyHeapTypeObject *)type)->ht_module != NULL;
     if (alive && list->count < FREE_LIST_SIZE) {
         list->items[list->count++] = object;
+        return;
     }
-    else {
-        PyObject_GC_Del(object);
-    }
+    PyObject_GC_Del(object);
     Py_DECREF(type);
 }
 
@@ -48,8 +49,20 @@ static void
 free_list_empty(free_list *list)
 {
     while (list->count > 0) {
-        PyObject_GC_Del(list->items[--list->count]);
+        PyObject *object = list->items[--list->count];
+        PyTypeObject *type = Py_TYPE(object);
+        PyObject_GC_Del(object);
+        Py_DECREF(type);
     }
+}
+
+static int
+free_list_traverse(const free_list *list, visitproc visit, void *arg)
+{
+    for (int i = 0; i < list->count; i++) {
+        Py_VISIT(Py_TYPE(list->items[i]));
+    }
+    return 0;
 }
 
 int
@@ -376,6 +389,13 @@ static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     module_state *state = PyModule_GetState(module);
+    int stopped = free_list_traverse(&state->awaitables, visit, arg);
+    if (stopped == 0) {
+        stopped = free_list_traverse(&state->waiters, visit, arg);
+    }
+    if (stopped != 0) {
+        return stopped;
+    }
     Py_VISIT(state->awaitable_type);
     Py_VISIT(state->callable_type);
     Py_VISIT(state->loop_state_type);

@@ -15,6 +15,7 @@
 
 /* Names used as attribute, key or value on the way of every connection: X(field, "text"). */
 #define ATALANTA_NAMES(X)                                                                         \
+    X(abort, "abort")                                                                             \
     X(accept_type, "websocket.accept")                                                            \
     X(add, "add")                                                                                 \
     X(body, "body")                                                                               \
@@ -58,7 +59,8 @@
 
 #define FREE_LIST_SIZE 64
 
-/* Memory of dead objects of one type, kept for the next ones. */
+/* Memory of dead objects of one type, kept for the next ones; each keeps its reference to the type, which the
+ * allocator needs to free it. */
 typedef struct {
     PyObject *items[FREE_LIST_SIZE];
     int count;
@@ -100,7 +102,7 @@ module_state *module_state_of(PyObject *object);
  * tracked yet, all fields behind the header undefined. New reference. */
 PyObject *free_list_new(free_list *list, PyTypeObject *type);
 
-/* Ends an untracked object whose fields are all cleared: parks its memory or frees it, and drops its
+/* Ends an untracked object whose fields are all cleared: parks its memory, or frees it and drops its
  * reference to the type. */
 void free_list_dealloc(free_list *list, PyObject *object);
 

@@ -155,6 +155,12 @@ protocol_close_transport(Protocol *self)
 }
 
 int
+protocol_abort_transport(Protocol *self)
+{
+    return call_transport(self, self->state->names.abort);
+}
+
+int
 protocol_pause_reading(Protocol *self)
 {
     if (self->reading_paused) {
@@ -167,7 +173,8 @@ protocol_pause_reading(Protocol *self)
 int
 protocol_resume_reading(Protocol *self)
 {
-    if (!self->reading_paused) {
+    bool holding = self->output.paused && self->phase == PHASE_OPEN;
+    if (!self->reading_paused || holding) {
         return 0;
     }
     self->reading_paused = false;
@@ -185,6 +192,19 @@ protocol_wake_senders(Protocol *self)
     }
     Py_XDECREF(waiters);
     return result;
+}
+
+void
+protocol_forget_sender(Protocol *self, Waiter *waiter)
+{
+    PyObject *waiters = self->send_waiters;
+    for (Py_ssize_t i = 0; waiters != NULL && i < PyList_GET_SIZE(waiters); i++) {
+        if (PyList_GET_ITEM(waiters, i) == (PyObject *)waiter) {
+            /* Deleting from a list of ours cannot fail: it only gets shorter. */
+            (void)PyList_SetSlice(waiters, i, i + 1, NULL);
+            return;
+        }
+    }
 }
 
 /* Whether the task in receive() may run inside this callback: DESIGN's conditions. 1, 0, or -1. */
@@ -287,6 +307,9 @@ protocol_resume_writing(Protocol *self, PyObject *Py_UNUSED(ignored))
     if (protocol_wake_senders(self) < 0) {
         return NULL;
     }
+    if (self->queue.count == 0 && self->opened && protocol_resume_reading(self) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -313,7 +336,9 @@ limit_queue(Protocol *self)
     if (self->phase != PHASE_OPEN || self->transport == NULL) {
         return 0;
     }
-    if (self->queue.bytes > QUEUE_BYTES_MAX || self->queue.count > QUEUE_MESSAGES_MAX) {
+    /* A peer that does not take its pongs must not make us hold more of them. */
+    if (self->output.paused || self->queue.bytes > QUEUE_BYTES_MAX ||
+        self->queue.count > QUEUE_MESSAGES_MAX) {
         return protocol_pause_reading(self);
     }
     return 0;

@@ -112,8 +112,14 @@ int protocol_notify(Protocol *self);
 /* Lets every send() that waits for room look again, in a later turn of the loop. 0, or -1. */
 int protocol_wake_senders(Protocol *self);
 
+/* Takes the waiter of a send() that was cancelled off the list. */
+void protocol_forget_sender(Protocol *self, Waiter *waiter);
+
 /* transport.close(), harmless when there is no transport. 0, or -1. */
 int protocol_close_transport(Protocol *self);
+
+/* transport.abort(): drops what the peer does not take. 0, or -1. */
+int protocol_abort_transport(Protocol *self);
 
 /* Pauses or resumes reading; no-op when it is so already. 0, or -1. */
 int protocol_pause_reading(Protocol *self);

@@ -141,7 +141,7 @@ send_accept(Protocol *self, PyObject *event)
         return -1;
     }
     if (self->kept.size > 0 && (incoming_feed_early(self) < 0 || session_frames_ended(self) < 0 ||
-                                protocol_resume_reading(self) < 0)) {
+                                protocol_resume_reading(self) < 0 || protocol_notify(self) < 0)) {
         return -1;
     }
     return writer_flush_later(self);
@@ -402,7 +402,7 @@ session_send(Protocol *self, PyObject *event)
 bool
 session_must_wait(const Protocol *self)
 {
-    return self->output.paused && self->phase == PHASE_OPEN;
+    return self->output.paused && (self->phase == PHASE_OPEN || self->phase == PHASE_DENYING);
 }
 
 /* ---- What the application receives ---- */
@@ -420,12 +420,13 @@ session_take_event(Protocol *self)
         self->connect_delivered = true;
         return asgi_connect_event(self->state);
     }
+    /* The end counts as well: an application that goes on receiving after it must not hold up the loop. */
+    self->taken++;
     PyObject *message = message_queue_pop(&self->queue);
     if (message == NULL) {
         return asgi_disconnect_event(self->state, self->end_code, self->end_reason);
     }
-    self->taken++;
-    if (self->reading_paused && self->queue.count == 0 && protocol_resume_reading(self) < 0) {
+    if (self->queue.count == 0 && protocol_resume_reading(self) < 0) {
         Py_DECREF(message);
         return NULL;
     }
@@ -463,6 +464,23 @@ linger(Protocol *self)
     return timers_start_close(self) < 0 ? -1 : protocol_resume_reading(self);
 }
 
+/* Closes the transport; what the peer has not taken by the close timeout is dropped, or a peer that reads nothing
+ * would be kept for ever. */
+static int
+close_within_time(Protocol *self)
+{
+    if (writer_flush(self) < 0) {
+        return -1;
+    }
+    if (self->transport != NULL && timers_start_close(self) < 0) {
+        return -1;
+    }
+    if (protocol_close_transport(self) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
 /* The connection fails for a fault of the peer: our close frame says which. */
 static int
 fail(Protocol *self, uint16_t code, const char *text)
@@ -498,11 +516,7 @@ session_frames_ended(Protocol *self)
     self->peer_reason = NULL;
     int result = session_end(self, ENDED_BY_PEER, self->peer_code, reason);
     Py_XDECREF(reason);
-    timers_stop(self);
-    if (result < 0 || writer_flush(self) < 0 || protocol_close_transport(self) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
+    return result < 0 ? -1 : close_within_time(self);
 }
 
 int
@@ -523,10 +537,7 @@ session_keepalive_failed(Protocol *self)
         ended = session_end(self, ENDED_BY_PEER, WS_CLOSE_INTERNAL_ERROR, reason);
     }
     Py_DECREF(reason);
-    if (ended < 0 || writer_flush(self) < 0 || protocol_close_transport(self) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
+    return ended < 0 ? -1 : close_within_time(self);
 }
 
 int

@@ -143,8 +143,10 @@ keepalive_step(Protocol *self)
         self->ping_pending = false;
         return send_ping(self);
     }
-    /* While reading is paused by us the answer may lie unread in the socket. */
-    if (self->frame_arrived || self->reading_paused) {
+    /* While the application keeps us from reading, the answer may lie unread in the socket. A peer that takes nothing
+     * of what we send is no such case: then reading is paused for its own fault. */
+    bool unread = self->reading_paused && !self->output.paused;
+    if (self->frame_arrived || unread) {
         return timers_start_keepalive(self);
     }
     return session_keepalive_failed(self);
@@ -166,7 +168,7 @@ timers_close_due(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     Protocol *protocol = (Protocol *)self;
     Py_CLEAR(protocol->close_timer);
-    if (protocol_close_transport(protocol) < 0) {
+    if (protocol_abort_transport(protocol) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -99,8 +99,9 @@ transport_write(Protocol *self, const uint8_t *data, size_t n)
         return -1;
     }
     self->output.may_hold = true;
-    PyObject *result =
-        PyObject_CallMethodOneArg(self->transport, self->state->names.write, bytes);
+    PyObject *transport = Py_NewRef(self->transport);
+    PyObject *result = PyObject_CallMethodOneArg(transport, self->state->names.write, bytes);
+    Py_DECREF(transport);
     Py_DECREF(bytes);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -145,11 +146,14 @@ direct_write_allowed(Protocol *self)
 static size_t
 socket_write(int descriptor, struct iovec *parts, size_t count)
 {
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
     struct msghdr message = {.msg_iov = parts};
     message.msg_iovlen = (__typeof__(message.msg_iovlen))count;
     ssize_t written;
     do {
-        written = sendmsg(descriptor, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        /* The kernel has less to copy in for send() than for sendmsg(). */
+        written = count == 1 ? send(descriptor, parts[0].iov_base, parts[0].iov_len, flags)
+                             : sendmsg(descriptor, &message, flags);
     } while (written < 0 && errno == EINTR);
     return written < 0 ? 0 : (size_t)written;
 }

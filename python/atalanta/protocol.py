@@ -86,7 +86,13 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
             return
         task = self.loop.create_task(self.run_application(scope, receive, send))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self.application_task_done)
+
+    def application_task_done(self, task: asyncio.Task[None]) -> None:
+        """Forget the task; one cancelled before its first step has not answered its client."""
+        self.tasks.discard(task)
+        if task.cancelled():
+            self._application_done(True)
 
     async def run_application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Call the application and close with what its end means: 1000, 1011, or 500 before it accepted."""

@@ -493,12 +493,17 @@ def pure_python_tasks(loop, coroutine, **options):
     return asyncio.tasks._PyTask(coroutine, loop=loop, **options)
 
 
+def eager_tasks(loop, coroutine, *, name=None, context=None, **_newer):
+    """uvloop passes keywords of Python 3.14 that the factory of 3.12 and 3.13 does not know."""
+    return asyncio.eager_task_factory(loop, coroutine, name=name, context=context)
+
+
 @pytest.mark.parametrize("kind", ["pure Python", "eager"])
 @on_loop
 async def test_t1_other_task_factories(serve, kind):
     if kind == "eager" and sys.version_info < (3, 12):
         pytest.skip("eager tasks came with Python 3.12")
-    factory = pure_python_tasks if kind == "pure Python" else asyncio.eager_task_factory
+    factory = pure_python_tasks if kind == "pure Python" else eager_tasks
 
     async def app(scope, receive, send):
         await receive()
