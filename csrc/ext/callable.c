@@ -114,7 +114,9 @@ copy_marker(PyTypeObject *type, const char *module_name, const char *source, con
 int
 callable_type_prepare(PyTypeObject *type)
 {
-    if (copy_marker(type, "inspect", "_is_coroutine_mark", "_is_coroutine_marker") < 0 ||
+    /* inspect's own mark was renamed in the course of 3.12. */
+    if (copy_marker(type, "inspect", "_is_coroutine_marker", "_is_coroutine_marker") < 0 ||
+        copy_marker(type, "inspect", "_is_coroutine_mark", "_is_coroutine_marker") < 0 ||
         copy_marker(type, "asyncio.coroutines", "_is_coroutine", "_is_coroutine") < 0) {
         return -1;
     }
