@@ -17,7 +17,6 @@
 #define ATALANTA_NAMES(X)                                                                         \
     X(abort, "abort")                                                                             \
     X(accept_type, "websocket.accept")                                                            \
-    X(add, "add")                                                                                 \
     X(body, "body")                                                                               \
     X(body_type, "websocket.http.response.body")                                                  \
     X(bytes, "bytes")                                                                             \

@@ -443,6 +443,9 @@ linger(Protocol *self)
     if (self->transport == NULL) {
         return 0;
     }
+    if (timers_start_close(self) < 0) {
+        return -1;
+    }
     PyObject *able = PyObject_CallMethodNoArgs(self->transport, self->state->names.can_write_eof);
     if (able == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
@@ -461,7 +464,7 @@ linger(Protocol *self)
         return -1;
     }
     Py_DECREF(result);
-    return timers_start_close(self) < 0 ? -1 : protocol_resume_reading(self);
+    return protocol_resume_reading(self);
 }
 
 /* Closes the transport; what the peer has not taken by the close timeout is dropped, or a peer that reads nothing
@@ -481,9 +484,9 @@ close_within_time(Protocol *self)
     return protocol_notify(self);
 }
 
-/* The connection fails for a fault of the peer: our close frame says which. */
+/* Ends the session for a fault of the peer; the close frame that is gathered says which. 0, or -1. */
 static int
-fail(Protocol *self, uint16_t code, const char *text)
+end_with_close(Protocol *self, uint16_t code, const char *text)
 {
     PyObject *reason = PyUnicode_FromString(text);
     if (reason == NULL) {
@@ -494,10 +497,7 @@ fail(Protocol *self, uint16_t code, const char *text)
         result = session_end(self, ENDED_BY_PEER, code, reason);
     }
     Py_DECREF(reason);
-    if (result < 0 || writer_flush(self) < 0 || linger(self) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
+    return result;
 }
 
 int
@@ -506,7 +506,11 @@ session_frames_ended(Protocol *self)
     if (self->failure != 0) {
         int error = self->failure;
         self->failure = 0;
-        return fail(self, ws_error_close_code(error), ws_error_text(error));
+        if (end_with_close(self, ws_error_close_code(error), ws_error_text(error)) < 0 ||
+            writer_flush(self) < 0 || linger(self) < 0) {
+            return -1;
+        }
+        return protocol_notify(self);
     }
     if (!self->close_arrived) {
         return 0;
@@ -528,16 +532,10 @@ session_keepalive_failed(Protocol *self)
         return -1;
     }
     Py_DECREF(result);
-    PyObject *reason = PyUnicode_FromString("keepalive ping timeout");
-    if (reason == NULL) {
+    if (end_with_close(self, WS_CLOSE_INTERNAL_ERROR, "keepalive ping timeout") < 0) {
         return -1;
     }
-    int ended = append_close(self, WS_CLOSE_INTERNAL_ERROR, "keepalive ping timeout", 22);
-    if (ended == 0) {
-        ended = session_end(self, ENDED_BY_PEER, WS_CLOSE_INTERNAL_ERROR, reason);
-    }
-    Py_DECREF(reason);
-    return ended < 0 ? -1 : close_within_time(self);
+    return close_within_time(self);
 }
 
 int
