@@ -2,11 +2,9 @@
  * awaitable runs, so that nothing is lost however it ends. */
 #include "awaitable.h"
 
+#include "coroutine.h"
 #include "session.h"
 #include "writer.h"
-
-/* Messages that an application may take in a row before the loop gets a turn. */
-#define MESSAGE_BUDGET 128
 
 typedef enum {
     AWAITABLE_CREATED,
@@ -70,8 +68,8 @@ forget_waiter(Awaitable *self)
     if (self->waiter == NULL) {
         return;
     }
-    if (!self->sends && protocol != NULL && protocol->receive_waiter == self->waiter) {
-        Py_CLEAR(protocol->receive_waiter);
+    if (!self->sends && protocol != NULL) {
+        protocol_remove_reader(protocol, self->waiter);
     }
     if (self->sends && protocol != NULL) {
         protocol_forget_sender(protocol, self->waiter);
@@ -120,17 +118,15 @@ static PySendResult
 receive_wait(Awaitable *self, PyObject **result)
 {
     Protocol *protocol = self->protocol;
-    if (protocol->receive_waiter != NULL && waiter_is_pending(protocol->receive_waiter)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "receive() is awaited by another task already; a connection has one reader");
-        return PYGEN_ERROR;
-    }
-    Waiter *waiter = waiter_new(self->state, protocol->loop);
+    Waiter *waiter = waiter_new(protocol->per_loop, protocol->loop);
     if (waiter == NULL) {
         return PYGEN_ERROR;
     }
+    if (protocol_add_reader(protocol, waiter) < 0) {
+        Py_DECREF(waiter);
+        return PYGEN_ERROR;
+    }
     protocol->taken = 0;
-    Py_XSETREF(protocol->receive_waiter, (Waiter *)Py_NewRef((PyObject *)waiter));
     return suspend(self, waiter, result);
 }
 
@@ -138,7 +134,7 @@ static PySendResult
 receive_step(Awaitable *self, PyObject **result)
 {
     Protocol *protocol = self->protocol;
-    bool over_budget = protocol->taken >= MESSAGE_BUDGET;
+    bool over_budget = protocol->taken >= COROUTINE_BUDGET;
     if (over_budget || !session_has_event(protocol)) {
         /* The application is about to wait: what it sent has to go. */
         if (writer_flush(protocol) < 0) {
@@ -164,7 +160,7 @@ send_step(Awaitable *self, PyObject **result)
         if (protocol->send_waiters == NULL && (protocol->send_waiters = PyList_New(0)) == NULL) {
             return PYGEN_ERROR;
         }
-        Waiter *waiter = waiter_new(self->state, protocol->loop);
+        Waiter *waiter = waiter_new(protocol->per_loop, protocol->loop);
         if (waiter == NULL) {
             return PYGEN_ERROR;
         }
@@ -229,30 +225,12 @@ awaitable_send_slot(Awaitable *self, PyObject *value, PyObject **result)
     return outcome;
 }
 
-/* The result as iteration gives it: a value yielded, or StopIteration with the value returned. */
-static PyObject *
-to_iteration(PySendResult outcome, PyObject *result)
-{
-    if (outcome != PYGEN_RETURN) {
-        return result;
-    }
-    if (result == Py_None) {
-        PyErr_SetNone(PyExc_StopIteration);
-    }
-    else {
-        /* Events are dicts: never a tuple, which would be unpacked into arguments. */
-        PyErr_SetObject(PyExc_StopIteration, result);
-    }
-    Py_DECREF(result);
-    return NULL;
-}
-
 static PyObject *
 awaitable_iternext(Awaitable *self)
 {
     PyObject *result;
     PySendResult outcome = awaitable_send_slot(self, Py_None, &result);
-    return to_iteration(outcome, result);
+    return coroutine_to_iteration(outcome, result);
 }
 
 static PyObject *
@@ -260,36 +238,7 @@ awaitable_send(Awaitable *self, PyObject *value)
 {
     PyObject *result;
     PySendResult outcome = awaitable_send_slot(self, value, &result);
-    return to_iteration(outcome, result);
-}
-
-/* Raises what throw() was given: a class with a value, or an instance. */
-static void
-raise_thrown(PyObject *type, PyObject *value, PyObject *traceback)
-{
-    if (PyExceptionInstance_Check(type)) {
-        value = type;
-        type = (PyObject *)Py_TYPE(type);
-    }
-    else if (!PyExceptionClass_Check(type)) {
-        PyErr_Format(PyExc_TypeError,
-                     "exceptions must be classes or instances deriving from BaseException, not "
-                     "%.100s",
-                     Py_TYPE(type)->tp_name);
-        return;
-    }
-    if (value == Py_None) {
-        value = NULL;
-    }
-    if (traceback == Py_None) {
-        traceback = value != NULL && PyExceptionInstance_Check(value)
-                        ? PyException_GetTraceback(value)
-                        : NULL;
-    }
-    else {
-        Py_INCREF(traceback);
-    }
-    PyErr_Restore(Py_NewRef(type), Py_XNewRef(value), traceback);
+    return coroutine_to_iteration(outcome, result);
 }
 
 static PyObject *
@@ -303,7 +252,7 @@ awaitable_throw(Awaitable *self, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     awaitable_finish(self);
-    raise_thrown(args[0], nargs > 1 ? args[1] : Py_None, nargs > 2 ? args[2] : Py_None);
+    coroutine_raise(args[0], nargs > 1 ? args[1] : Py_None, nargs > 2 ? args[2] : Py_None);
     return NULL;
 }
 

@@ -2,6 +2,7 @@
 #include "callable.h"
 
 #include "awaitable.h"
+#include "session.h"
 
 typedef struct {
     PyObject_HEAD
@@ -50,6 +51,16 @@ callable_new(Protocol *protocol, bool sends)
     self->protocol = (Protocol *)Py_NewRef((PyObject *)protocol);
     PyObject_GC_Track(self);
     return (PyObject *)self;
+}
+
+Protocol *
+callable_receives_from(const module_state *state, PyObject *object)
+{
+    if (!Py_IS_TYPE(object, state->callable_type)) {
+        return NULL;
+    }
+    Callable *self = (Callable *)object;
+    return self->vectorcall == callable_receive ? self->protocol : NULL;
 }
 
 static int
@@ -124,6 +135,25 @@ callable_type_prepare(PyTypeObject *type)
     return 0;
 }
 
+PyDoc_STRVAR(nowait_doc, "nowait(event, /)\n--\n\n"
+                         "Send a message from whatever thread this is, if that needs no waiting: True. False when\n"
+                         "nothing was done and send() has to be awaited.");
+
+static PyObject *
+callable_nowait(Callable *self, PyObject *event)
+{
+    if (self->vectorcall != callable_send || self->protocol == NULL) {
+        Py_RETURN_FALSE;
+    }
+    int sent = session_send_nowait(self->protocol, event);
+    return sent < 0 ? NULL : PyBool_FromLong(sent);
+}
+
+static PyMethodDef callable_methods[] = {
+    {"nowait", (PyCFunction)callable_nowait, METH_O, nowait_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyMemberDef callable_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Callable, vectorcall), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
@@ -142,6 +172,7 @@ static PyType_Slot callable_slots[] = {
     {Py_tp_clear, callable_clear},
     {Py_tp_call, PyVectorcall_Call},
     {Py_tp_repr, callable_repr},
+    {Py_tp_methods, callable_methods},
     {Py_tp_members, callable_members},
     {Py_tp_getset, callable_getset},
     {0, NULL},

@@ -1,8 +1,7 @@
 /* LoopState: what the connections of one event loop share.
  *
- * The receive buffer (idle connections own none), the rule that one resume runs at a time, and the list
- * of connections whose output is flushed at the end of this turn of the loop. It must not refer to its
- * loop: it is the value of a dictionary with weak keys. */
+ * The receive buffer (idle connections own none), the rule that one resume runs at a time, and the Turn that the
+ * loop is going to call. It must not refer to its loop: it is the value of a dictionary with weak keys. */
 #ifndef ATALANTA_EXT_LOOP_STATE_H
 #define ATALANTA_EXT_LOOP_STATE_H
 
@@ -13,18 +12,16 @@
 /* Bytes in front of the shared buffer, for what a connection kept of its last read. */
 #define RECEIVE_BUFFER_HEADROOM 256
 
-struct protocol_object;
+struct turn_object;
 
-typedef struct {
+typedef struct loop_state_object {
     PyObject_HEAD
+    module_state *state; /* borrowed: the type keeps the module alive */
     uint8_t *memory;      /* headroom, then the buffer */
     PyObject *view;       /* writable memoryview of the buffer */
     bool parsing;         /* a read callback is running: the buffer must not be lent */
     bool resuming;        /* a task is being run from a read callback */
-    bool flush_scheduled; /* flush_outputs is on the loop's list */
-    struct protocol_object **dirty; /* strong references */
-    size_t dirty_count;
-    size_t dirty_capacity;
+    struct turn_object *turn; /* borrowed: the loop owns what it is going to call; NULL for none */
 } LoopState;
 
 extern PyType_Spec loop_state_spec;
@@ -34,8 +31,5 @@ LoopState *loop_state_get(module_state *state, PyObject *loop);
 
 /* The shared buffer's first byte. */
 uint8_t *loop_state_buffer(const LoopState *self);
-
-/* Has the connection's output flushed at the end of this turn of its loop. 0, or -1. */
-int loop_state_flush_later(LoopState *self, struct protocol_object *protocol);
 
 #endif

@@ -5,9 +5,14 @@
 #include "../core/handshake.h"
 #include "awaitable.h"
 #include "callable.h"
+#include "dispatcher.h"
+#include "events.h"
+#include "group.h"
 #include "loop_state.h"
+#include "mailbox.h"
 #include "parser.h"
 #include "protocol.h"
+#include "turn.h"
 #include "waiter.h"
 
 /* ---- Shared helpers: see module.h ---- */
@@ -79,6 +84,28 @@ loop_is_between_tasks(const module_state *state, PyObject *loop)
     bool between = task == Py_None;
     Py_DECREF(task);
     return between;
+}
+
+static int
+call_for_task(PyObject *function, PyObject *loop, PyObject *task)
+{
+    PyObject *result = PyObject_CallFunctionObjArgs(function, loop, task, NULL);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+int
+loop_enter_task(const module_state *state, PyObject *loop, PyObject *task)
+{
+    return state->current_tasks != NULL ? PyDict_SetItem(state->current_tasks, loop, task)
+                                        : call_for_task(state->enter_task, loop, task);
+}
+
+int
+loop_leave_task(const module_state *state, PyObject *loop, PyObject *task)
+{
+    return state->current_tasks != NULL ? PyDict_DelItem(state->current_tasks, loop)
+                                        : call_for_task(state->leave_task, loop, task);
 }
 
 /* ---- Functions ---- */
@@ -248,8 +275,25 @@ core_mask_kernel(PyObject *module, PyObject *args)
     return PyUnicode_FromString(state->mask->name);
 }
 
+PyDoc_STRVAR(after_resumes_doc,
+             "after_resumes()\n--\n\n"
+             "A future of the running loop that is done when every task that was woken through a mailbox before\n"
+             "has been resumed. To be yielded by a generator-based coroutine.");
+
+static PyObject *
+core_after_resumes(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    module_state *state = PyModule_GetState(module);
+    Waiter *waiter = waiter_new_here(state);
+    if (waiter != NULL && turn_resume(waiter) < 0) {
+        Py_CLEAR(waiter);
+    }
+    return (PyObject *)waiter;
+}
+
 static PyMethodDef module_methods[] = {
     {"accept_key", core_accept_key, METH_O, accept_key_doc},
+    {"after_resumes", core_after_resumes, METH_NOARGS, after_resumes_doc},
     {"apply_mask", core_apply_mask, METH_VARARGS, apply_mask_doc},
     {"build_frame", (PyCFunction)(void (*)(void))core_build_frame, METH_VARARGS | METH_KEYWORDS,
      build_frame_doc},
@@ -298,6 +342,10 @@ state_import(module_state *state)
 {
     state->cancelled_error = import_name("asyncio", "CancelledError");
     state->current_task = import_name("asyncio", "current_task");
+    state->enter_task = import_name("asyncio.tasks", "_enter_task");
+    state->leave_task = import_name("asyncio.tasks", "_leave_task");
+    state->get_running_loop = import_name("asyncio", "_get_running_loop");
+    state->deepcopy = import_name("copy", "deepcopy");
     state->status_phrases = import_name("http.client", "responses");
     PyObject *dictionary = import_name("weakref", "WeakKeyDictionary");
     if (dictionary != NULL) {
@@ -305,6 +353,8 @@ state_import(module_state *state)
         Py_DECREF(dictionary);
     }
     if (state->cancelled_error == NULL || state->current_task == NULL ||
+        state->enter_task == NULL || state->leave_task == NULL ||
+        state->get_running_loop == NULL || state->deepcopy == NULL ||
         state->status_phrases == NULL || state->loop_states == NULL) {
         return -1;
     }
@@ -322,8 +372,10 @@ state_make_templates(module_state *state)
 {
     state->context_keyword = PyTuple_Pack(1, state->names.context);
     state->receive_event = PyDict_New();
+    state->handler_names = PyDict_New();
     state->asgi_versions = Py_BuildValue("{s:s,s:s}", "version", "3.0", "spec_version", "2.5");
     if (state->context_keyword == NULL || state->receive_event == NULL ||
+        state->handler_names == NULL ||
         state->asgi_versions == NULL) {
         return -1;
     }
@@ -373,11 +425,20 @@ module_exec(PyObject *module)
         state_make_exceptions(module, state) < 0 ||
         state_make_type(module, &awaitable_spec, &state->awaitable_type) < 0 ||
         state_make_type(module, &callable_spec, &state->callable_type) < 0 ||
+        state_make_type(module, &dispatcher_spec, &state->dispatcher_type) < 0 ||
+        state_make_type(module, &events_spec, &state->events_type) < 0 ||
+        state_make_type(module, &group_spec, &state->group_type) < 0 ||
         state_make_type(module, &loop_state_spec, &state->loop_state_type) < 0 ||
+        state_make_type(module, &mailbox_spec, &state->mailbox_type) < 0 ||
         state_make_type(module, &parser_spec, &state->parser_type) < 0 ||
         state_make_type(module, &protocol_spec, &state->protocol_type) < 0 ||
+        state_make_type(module, &turn_spec, &state->turn_type) < 0 ||
         state_make_type(module, &waiter_spec, &state->waiter_type) < 0 ||
         callable_type_prepare(state->callable_type) < 0 ||
+        PyModule_AddType(module, state->dispatcher_type) < 0 ||
+        PyModule_AddType(module, state->events_type) < 0 ||
+        PyModule_AddType(module, state->group_type) < 0 ||
+        PyModule_AddType(module, state->mailbox_type) < 0 ||
         PyModule_AddType(module, state->parser_type) < 0 ||
         PyModule_AddType(module, state->protocol_type) < 0) {
         return -1;
@@ -398,18 +459,28 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     }
     Py_VISIT(state->awaitable_type);
     Py_VISIT(state->callable_type);
+    Py_VISIT(state->dispatcher_type);
+    Py_VISIT(state->events_type);
+    Py_VISIT(state->group_type);
     Py_VISIT(state->loop_state_type);
+    Py_VISIT(state->mailbox_type);
     Py_VISIT(state->parser_type);
     Py_VISIT(state->protocol_type);
+    Py_VISIT(state->turn_type);
     Py_VISIT(state->waiter_type);
     Py_VISIT(state->client_disconnected);
     Py_VISIT(state->parse_error);
     Py_VISIT(state->cancelled_error);
     Py_VISIT(state->current_tasks);
     Py_VISIT(state->current_task);
+    Py_VISIT(state->enter_task);
+    Py_VISIT(state->leave_task);
+    Py_VISIT(state->get_running_loop);
+    Py_VISIT(state->deepcopy);
     Py_VISIT(state->loop_states);
     Py_VISIT(state->status_phrases);
     Py_VISIT(state->receive_event);
+    Py_VISIT(state->handler_names);
     Py_VISIT(state->asgi_versions);
     return 0;
 }
@@ -422,19 +493,29 @@ module_clear(PyObject *module)
     free_list_empty(&state->waiters);
     Py_CLEAR(state->awaitable_type);
     Py_CLEAR(state->callable_type);
+    Py_CLEAR(state->dispatcher_type);
+    Py_CLEAR(state->events_type);
+    Py_CLEAR(state->group_type);
     Py_CLEAR(state->loop_state_type);
+    Py_CLEAR(state->mailbox_type);
     Py_CLEAR(state->parser_type);
     Py_CLEAR(state->protocol_type);
+    Py_CLEAR(state->turn_type);
     Py_CLEAR(state->waiter_type);
     Py_CLEAR(state->client_disconnected);
     Py_CLEAR(state->parse_error);
     Py_CLEAR(state->cancelled_error);
     Py_CLEAR(state->current_tasks);
     Py_CLEAR(state->current_task);
+    Py_CLEAR(state->enter_task);
+    Py_CLEAR(state->leave_task);
+    Py_CLEAR(state->get_running_loop);
+    Py_CLEAR(state->deepcopy);
     Py_CLEAR(state->loop_states);
     Py_CLEAR(state->status_phrases);
     Py_CLEAR(state->context_keyword);
     Py_CLEAR(state->receive_event);
+    Py_CLEAR(state->handler_names);
     Py_CLEAR(state->asgi_versions);
 #define ATALANTA_CLEAR(field, text) Py_CLEAR(state->names.field);
     ATALANTA_NAMES(ATALANTA_CLEAR)

@@ -22,12 +22,14 @@
     X(bytes, "bytes")                                                                             \
     X(call_later, "call_later")                                                                   \
     X(call_soon, "call_soon")                                                                     \
+    X(call_soon_threadsafe, "call_soon_threadsafe")                                               \
     X(cancel, "cancel")                                                                           \
     X(can_write_eof, "can_write_eof")                                                             \
     X(close, "close")                                                                             \
     X(close_type, "websocket.close")                                                              \
     X(code, "code")                                                                               \
     X(connect_type, "websocket.connect")                                                          \
+    X(connection, "connection")                                                                   \
     X(context, "context")                                                                         \
     X(disconnect_type, "websocket.disconnect")                                                    \
     X(get_extra_info, "get_extra_info")                                                           \
@@ -41,6 +43,7 @@
     X(reason, "reason")                                                                           \
     X(receive_type, "websocket.receive")                                                          \
     X(resume_reading, "resume_reading")                                                           \
+    X(self, "__self__")                                                                           \
     X(send_type, "websocket.send")                                                                \
     X(start_application, "start_application")                                                     \
     X(start_type, "websocket.http.response.start")                                                \
@@ -51,6 +54,9 @@
     X(type, "type")                                                                               \
     X(write, "write")                                                                             \
     X(write_eof, "write_eof")                                                                     \
+    X(throw_, "throw")                                                                            \
+    X(dot, ".")                                                                                   \
+    X(underscore, "_")                                                                            \
     X(empty, "")
 
 /* PyArg_ParseTupleAndKeywords takes char **, and changes nothing. */
@@ -69,19 +75,29 @@ typedef struct {
     const ws_mask_kernel *mask;
     PyTypeObject *awaitable_type;
     PyTypeObject *callable_type;
+    PyTypeObject *dispatcher_type;
+    PyTypeObject *events_type;
+    PyTypeObject *group_type;
     PyTypeObject *loop_state_type;
+    PyTypeObject *mailbox_type;
     PyTypeObject *parser_type;
     PyTypeObject *protocol_type;
+    PyTypeObject *turn_type;
     PyTypeObject *waiter_type;
     PyObject *parse_error;         /* exception class, a subclass of ValueError */
     PyObject *client_disconnected; /* exception class, a subclass of OSError */
     PyObject *cancelled_error;     /* asyncio.CancelledError */
     PyObject *current_tasks;       /* asyncio's dict from loop to running task, or NULL */
     PyObject *current_task;        /* asyncio.current_task, where there is no such dict */
+    PyObject *enter_task;          /* asyncio.tasks._enter_task and _leave_task, likewise */
+    PyObject *leave_task;
+    PyObject *get_running_loop;    /* asyncio's, which gives None where no loop runs */
+    PyObject *deepcopy;            /* copy.deepcopy */
     PyObject *loop_states;         /* WeakKeyDictionary: event loop -> LoopState */
     PyObject *status_phrases;      /* http.client.responses */
     PyObject *context_keyword;     /* ("context",) */
     PyObject *receive_event;       /* {"type": "websocket.receive"}, copied for each message */
+    PyObject *handler_names;       /* dict: type of an event -> name of the consumer's handler */
     PyObject *asgi_versions;       /* scope["asgi"], copied for each connection */
     free_list awaitables;
     free_list waiters;
@@ -107,5 +123,9 @@ void free_list_dealloc(free_list *list, PyObject *object);
 
 /* True when no Python task is running on that loop; -1 with an exception set. */
 int loop_is_between_tasks(const module_state *state, PyObject *loop);
+
+/* Makes the task current on a loop that is between tasks, and ends that. 0, or -1. */
+int loop_enter_task(const module_state *state, PyObject *loop, PyObject *task);
+int loop_leave_task(const module_state *state, PyObject *loop, PyObject *task);
 
 #endif

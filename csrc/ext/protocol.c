@@ -182,6 +182,26 @@ protocol_resume_reading(Protocol *self)
 }
 
 int
+protocol_add_reader(Protocol *self, Waiter *waiter)
+{
+    if (self->receive_waiter != NULL && waiter_is_pending(self->receive_waiter)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "receive() is awaited by another task already; a connection has one reader");
+        return -1;
+    }
+    Py_XSETREF(self->receive_waiter, (Waiter *)Py_NewRef((PyObject *)waiter));
+    return 0;
+}
+
+void
+protocol_remove_reader(Protocol *self, const Waiter *waiter)
+{
+    if (self->receive_waiter == waiter) {
+        Py_CLEAR(self->receive_waiter);
+    }
+}
+
+int
 protocol_wake_senders(Protocol *self)
 {
     PyObject *waiters = self->send_waiters;

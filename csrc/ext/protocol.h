@@ -87,7 +87,7 @@ typedef struct protocol_object {
     bool denial_chunked;
     message_queue queue;
     unsigned int taken;      /* messages taken since the application last waited */
-    Waiter *receive_waiter;  /* of the one receive() that waits */
+    Waiter *receive_waiter;  /* of the one reader that waits */
     PyObject *send_waiters;  /* list of Waiter, or NULL: send() calls that wait for room */
     uint16_t end_code;
     PyObject *end_reason;
@@ -108,6 +108,12 @@ extern PyType_Spec protocol_spec;
 /* Resumes the task in receive() if there is something for it: at once from a read callback where that is
  * sound, else in a later turn of the loop. 0, or -1. */
 int protocol_notify(Protocol *self);
+
+/* Has the waiter woken by the next event; a connection has one reader. 0, or -1 with RuntimeError. */
+int protocol_add_reader(Protocol *self, Waiter *waiter);
+
+/* No-op for a waiter that is not the reader's. */
+void protocol_remove_reader(Protocol *self, const Waiter *waiter);
 
 /* Lets every send() that waits for room look again, in a later turn of the loop. 0, or -1. */
 int protocol_wake_senders(Protocol *self);

@@ -353,6 +353,25 @@ send_when_open(Protocol *self, PyObject *type, PyObject *event)
     return -1;
 }
 
+/* Raises ClientDisconnected; its `connection` tells this end from that of another connection. -1. */
+static int
+raise_disconnected(Protocol *self, PyObject *type)
+{
+    PyObject *text = PyUnicode_FromFormat("cannot send '%U': the connection is closed (code %d)", type,
+                                          (int)self->end_code);
+    PyObject *error =
+        text == NULL ? NULL : PyObject_CallOneArg(self->state->client_disconnected, text);
+    Py_XDECREF(text);
+    if (error == NULL ||
+        PyObject_SetAttr(error, self->state->names.connection, (PyObject *)self) < 0) {
+        Py_XDECREF(error);
+        return -1;
+    }
+    PyErr_SetObject(self->state->client_disconnected, error);
+    Py_DECREF(error);
+    return -1;
+}
+
 static int
 send_when_closed(Protocol *self, PyObject *type)
 {
@@ -360,10 +379,7 @@ send_when_closed(Protocol *self, PyObject *type)
         if (is_type(type, self->state->names.close_type)) {
             return 0;
         }
-        PyErr_Format(self->state->client_disconnected,
-                     "cannot send '%U': the connection is closed (code %d)", type,
-                     (int)self->end_code);
-        return -1;
+        return raise_disconnected(self, type);
     }
     PyErr_Format(PyExc_RuntimeError, "Unexpected ASGI message '%U', after sending '%s'.", type,
                  self->denial_begun ? "websocket.http.response.body" : "websocket.close");
@@ -403,6 +419,36 @@ bool
 session_must_wait(const Protocol *self)
 {
     return self->output.paused && (self->phase == PHASE_OPEN || self->phase == PHASE_DENYING);
+}
+
+/* The bytes that a message takes at most, if it is a plain one; 0 otherwise. */
+static size_t
+plain_message_size(const module_state *state, PyObject *event)
+{
+    PyObject *type = PyDict_CheckExact(event) ? PyDict_GetItem(event, state->names.type) : NULL;
+    if (type == NULL || !PyUnicode_Check(type) || !is_type(type, state->names.send_type)) {
+        return 0;
+    }
+    PyObject *bytes = PyDict_GetItem(event, state->names.bytes);
+    if (bytes != NULL && bytes != Py_None) {
+        return PyBytes_CheckExact(bytes) ? (size_t)PyBytes_GET_SIZE(bytes) : 0;
+    }
+    PyObject *text = PyDict_GetItem(event, state->names.text);
+    return text != NULL && PyUnicode_CheckExact(text) ? 4 * (size_t)PyUnicode_GET_LENGTH(text) : 0;
+}
+
+int
+session_send_nowait(Protocol *self, PyObject *event)
+{
+    bool waits = session_must_wait(self) || self->send_waiters != NULL;
+    if (self->phase != PHASE_OPEN || waits) {
+        return 0;
+    }
+    size_t size = plain_message_size(self->state, event);
+    if (size == 0 || !writer_gathers(self, size)) {
+        return 0;
+    }
+    return send_message(self, event) < 0 ? -1 : 1;
 }
 
 /* ---- What the application receives ---- */

@@ -22,6 +22,10 @@ int session_refuse(Protocol *self, int status, const char *headers, const char *
 /* Does what one event of the application asks for. 0, or -1 with the exception that the application gets. */
 int session_send(Protocol *self, PyObject *event);
 
+/* Sends a message that can be gathered at once, in whatever thread this runs (which holds the GIL). 1; 0 when nothing
+ * was done, as the event is of another kind, or send() would have to wait, or to write; or -1 as session_send. */
+int session_send_nowait(Protocol *self, PyObject *event);
+
 /* Logs how the handshake was answered: an HTTP status, or 0 for accepted. 0, or -1. */
 int session_handshake_answered(Protocol *self, long status);
 

@@ -7,39 +7,68 @@ typedef enum { WAITER_PENDING, WAITER_DONE, WAITER_CANCELLED } waiter_status;
 struct waiter_object {
     PyObject_HEAD
     module_state *state;
+    LoopState *per_loop;
     PyObject *loop;
     PyObject *callback; /* NULL until a task has added it, and after it was handed on */
     PyObject *context;
     PyObject *cancel_message;
+    waiter_runner run; /* NULL for none */
+    PyObject *runner;
     waiter_status status;
     char blocking; /* the Future protocol's _asyncio_future_blocking */
 };
 
 Waiter *
-waiter_new(module_state *state, PyObject *loop)
+waiter_new(LoopState *per_loop, PyObject *loop)
 {
+    module_state *state = per_loop->state;
     Waiter *self = (Waiter *)free_list_new(&state->waiters, state->waiter_type);
     if (self == NULL) {
         return NULL;
     }
     self->state = state;
+    self->per_loop = (LoopState *)Py_NewRef((PyObject *)per_loop);
     self->loop = Py_NewRef(loop);
     self->callback = NULL;
     self->context = NULL;
     self->cancel_message = NULL;
+    self->run = NULL;
+    self->runner = NULL;
     self->status = WAITER_PENDING;
     self->blocking = 1;
     PyObject_GC_Track(self);
     return self;
 }
 
+Waiter *
+waiter_new_here(module_state *state)
+{
+    PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
+    if (loop == NULL) {
+        return NULL;
+    }
+    LoopState *per_loop = NULL;
+    if (loop == Py_None) {
+        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
+    }
+    else {
+        per_loop = loop_state_get(state, loop);
+    }
+    Waiter *self = per_loop == NULL ? NULL : waiter_new(per_loop, loop);
+    Py_XDECREF(per_loop);
+    Py_DECREF(loop);
+    return self;
+}
+
 static int
 waiter_clear(Waiter *self)
 {
+    Py_CLEAR(self->per_loop);
     Py_CLEAR(self->loop);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->context);
     Py_CLEAR(self->cancel_message);
+    Py_CLEAR(self->runner);
     return 0;
 }
 
@@ -47,10 +76,12 @@ static int
 waiter_traverse(Waiter *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->per_loop);
     Py_VISIT(self->loop);
     Py_VISIT(self->callback);
     Py_VISIT(self->context);
     Py_VISIT(self->cancel_message);
+    Py_VISIT(self->runner);
     return 0;
 }
 
@@ -60,6 +91,18 @@ waiter_dealloc(Waiter *self)
     PyObject_GC_UnTrack(self);
     waiter_clear(self);
     free_list_dealloc(&self->state->waiters, (PyObject *)self);
+}
+
+PyObject *
+waiter_loop(const Waiter *self)
+{
+    return self->loop;
+}
+
+LoopState *
+waiter_loop_state(const Waiter *self)
+{
+    return self->per_loop;
 }
 
 bool
@@ -99,35 +142,77 @@ waiter_wake_soon(Waiter *self)
     return waiter_schedule(self);
 }
 
+void
+waiter_set_runner(Waiter *self, waiter_runner run, PyObject *object)
+{
+    self->run = run;
+    Py_XSETREF(self->runner, Py_NewRef(object));
+}
+
+/* Calls the task's wake-up, which runs its next step. 0, or -1. */
+static int
+waiter_call_back(Waiter *self)
+{
+    PyObject *callback = self->callback;
+    self->callback = NULL;
+    Py_CLEAR(self->context);
+    PyObject *result = PyObject_CallOneArg(callback, (PyObject *)self);
+    Py_DECREF(callback);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Runs the runner as the task that waits. As waiter_runner; errors are the task's to meet. */
+static int
+waiter_run(Waiter *self)
+{
+    PyObject *task = PyObject_GetAttr(self->callback, self->state->names.self);
+    if (task == NULL || loop_enter_task(self->state, self->loop, task) < 0) {
+        /* Not asyncio's own wake-up: let it do its work. */
+        PyErr_Clear();
+        Py_XDECREF(task);
+        return 0;
+    }
+    PyObject *runner = Py_NewRef(self->runner);
+    int waits = self->run(runner, self);
+    Py_DECREF(runner);
+    if (loop_leave_task(self->state, self->loop, task) < 0) {
+        PyErr_WriteUnraisable(task);
+    }
+    Py_DECREF(task);
+    return waits;
+}
+
 int
 waiter_wake_now(Waiter *self)
 {
     if (self->status != WAITER_PENDING) {
         return 0;
     }
-    self->status = WAITER_DONE;
     if (self->callback == NULL) {
+        self->status = WAITER_DONE;
         return 0;
     }
-    if (PyContext_Enter(self->context) < 0) {
+    PyObject *context = Py_NewRef(self->context);
+    if (PyContext_Enter(context) < 0) {
         PyErr_Clear();
-        return waiter_schedule(self);
+        Py_DECREF(context);
+        return waiter_wake_soon(self);
     }
-    PyObject *callback = self->callback;
-    PyObject *context = self->context;
-    self->callback = NULL;
-    self->context = NULL;
-    PyObject *result = PyObject_CallOneArg(callback, (PyObject *)self);
+    int result = 0;
+    bool waits = self->run != NULL && waiter_run(self) != 0;
+    if (!waits && self->status == WAITER_PENDING) {
+        self->status = WAITER_DONE;
+        result = waiter_call_back(self);
+    }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     int left = PyContext_Exit(context);
-    if (result == NULL) {
+    if (result < 0) {
         PyErr_Restore(type, value, traceback);
     }
-    Py_DECREF(callback);
     Py_DECREF(context);
-    Py_XDECREF(result);
-    return result == NULL || left < 0 ? -1 : 0;
+    return result < 0 || left < 0 ? -1 : 0;
 }
 
 PyDoc_STRVAR(add_done_callback_doc,

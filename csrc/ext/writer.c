@@ -1,6 +1,8 @@
 /* Writer: see writer.h. The only unit that touches the descriptor. */
 #include "writer.h"
 
+#include "turn.h"
+
 #include <errno.h>
 
 #ifndef _WIN32
@@ -211,7 +213,7 @@ writer_flush_later(Protocol *self)
     if (self->output.gathered.size == 0 || self->output.listed || self->in_read_callback) {
         return 0;
     }
-    if (loop_state_flush_later(self->per_loop, self) < 0) {
+    if (turn_flush(self) < 0) {
         return -1;
     }
     self->output.listed = true;
@@ -254,4 +256,11 @@ writer_append_frame(Protocol *self, uint8_t opcode, const uint8_t *payload, size
     memcpy(place + header_size, payload, n);
     gathered->size += header_size + n;
     return gathered->size > FLUSH_THRESHOLD ? writer_flush(self) : 0;
+}
+
+bool
+writer_gathers(const Protocol *self, size_t n)
+{
+    return n < LARGE_PAYLOAD &&
+           self->output.gathered.size + WS_FRAME_HEADER_MAX + n <= FLUSH_THRESHOLD;
 }

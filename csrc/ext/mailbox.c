@@ -1,0 +1,306 @@
+/* Mailbox: see mailbox.h. Depends on turn.h to resume readers. */
+#include "mailbox.h"
+
+#include "clock.h"
+#include "message_copy.h"
+#include "turn.h"
+
+#define MAILBOX_ROOM_FIRST 4
+
+/* ---- The ring ---- */
+
+static int
+mailbox_grow(Mailbox *self)
+{
+    size_t room = self->room == 0 ? MAILBOX_ROOM_FIRST : self->room * 2;
+    mailbox_slot *slots = PyMem_Malloc(room * sizeof(*slots));
+    if (slots == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < self->count; i++) {
+        slots[i] = self->slots[(self->head + i) & (self->room - 1)];
+    }
+    PyMem_Free(self->slots);
+    self->slots = slots;
+    self->room = room;
+    self->head = 0;
+    return 0;
+}
+
+/* The oldest message, with its reference; the mailbox must not be empty. */
+static PyObject *
+mailbox_pop(Mailbox *self)
+{
+    PyObject *message = self->slots[self->head].message;
+    self->head = (self->head + 1) & (self->room - 1);
+    self->count--;
+    if (self->count == 0) {
+        PyMem_Free(self->slots);
+        self->slots = NULL;
+        self->room = 0;
+        self->head = 0;
+    }
+    return message;
+}
+
+void
+mailbox_expire(Mailbox *self, double now)
+{
+    while (self->count > 0 && self->slots[self->head].expires <= now) {
+        self->lapsed = now;
+        Py_DECREF(mailbox_pop(self));
+    }
+}
+
+int
+mailbox_put(Mailbox *self, PyObject *message, double now)
+{
+    mailbox_expire(self, now);
+    if (self->count >= self->capacity) {
+        return 0;
+    }
+    if (self->count == self->room && mailbox_grow(self) < 0) {
+        return -1;
+    }
+    mailbox_slot *slot = &self->slots[(self->head + self->count) & (self->room - 1)];
+    slot->message = Py_NewRef(message);
+    slot->expires = now + self->expiry;
+    self->count++;
+    return mailbox_wake_reader(self) < 0 ? -1 : 1;
+}
+
+PyObject *
+mailbox_take(Mailbox *self)
+{
+    if (self->count == 0) {
+        return NULL;
+    }
+    mailbox_expire(self, clock_seconds());
+    if (self->count == 0) {
+        return NULL;
+    }
+    PyObject *message = mailbox_pop(self);
+    if (Py_REFCNT(message) == 1) {
+        return message;
+    }
+    PyObject *copy = message_copy(self->state, message);
+    Py_DECREF(message);
+    return copy;
+}
+
+/* ---- Readers ---- */
+
+int
+mailbox_add_reader(Mailbox *self, Waiter *waiter)
+{
+    if (self->reader == NULL) {
+        self->reader = (Waiter *)Py_NewRef((PyObject *)waiter);
+        return 0;
+    }
+    if (self->more_readers == NULL && (self->more_readers = PyList_New(0)) == NULL) {
+        return -1;
+    }
+    return PyList_Append(self->more_readers, (PyObject *)waiter);
+}
+
+/* Takes the first reader off; new reference, or NULL. */
+static Waiter *
+mailbox_pop_reader(Mailbox *self)
+{
+    Waiter *first = self->reader;
+    self->reader = NULL;
+    if (self->more_readers != NULL && PyList_GET_SIZE(self->more_readers) > 0) {
+        self->reader = (Waiter *)Py_NewRef(PyList_GET_ITEM(self->more_readers, 0));
+        /* Deleting from a list of ours cannot fail: it only gets shorter. */
+        (void)PyList_SetSlice(self->more_readers, 0, 1, NULL);
+    }
+    return first;
+}
+
+void
+mailbox_remove_reader(Mailbox *self, Waiter *waiter)
+{
+    if (self->reader == waiter) {
+        Py_XDECREF(mailbox_pop_reader(self));
+        return;
+    }
+    PyObject *readers = self->more_readers;
+    for (Py_ssize_t i = 0; readers != NULL && i < PyList_GET_SIZE(readers); i++) {
+        if (PyList_GET_ITEM(readers, i) == (PyObject *)waiter) {
+            (void)PyList_SetSlice(readers, i, i + 1, NULL);
+            return;
+        }
+    }
+}
+
+int
+mailbox_wake_reader(Mailbox *self)
+{
+    while (self->count > 0 && self->reader != NULL) {
+        Waiter *waiter = mailbox_pop_reader(self);
+        int result = waiter_is_pending(waiter) ? turn_resume(waiter) : 1;
+        Py_DECREF(waiter);
+        if (result == 0) {
+            return 0;
+        }
+        if (result < 0) {
+            if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+                return -1;
+            }
+            /* Its loop is closed: nobody can read there any more. */
+            PyErr_Clear();
+        }
+    }
+    return 0;
+}
+
+/* ---- The type ---- */
+
+static int
+mailbox_init(Mailbox *self, PyObject *args, PyObject *kwargs)
+{
+    static const char *const keywords[] = {"capacity", "expiry", NULL};
+    Py_ssize_t capacity;
+    double expiry;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "nd:Mailbox", KEYWORD_LIST(keywords), &capacity,
+                                     &expiry)) {
+        return -1;
+    }
+    if (capacity < 1) {
+        PyErr_Format(PyExc_ValueError, "a mailbox has a capacity of 1 or more, got %zd", capacity);
+        return -1;
+    }
+    self->state = module_state_of((PyObject *)self);
+    if (self->state == NULL) {
+        return -1;
+    }
+    self->capacity = (size_t)capacity;
+    self->expiry = expiry;
+    return 0;
+}
+
+static int
+mailbox_clear_messages(Mailbox *self)
+{
+    while (self->count > 0) {
+        Py_DECREF(mailbox_pop(self));
+    }
+    return 0;
+}
+
+static int
+mailbox_tp_clear(Mailbox *self)
+{
+    mailbox_clear_messages(self);
+    Py_CLEAR(self->reader);
+    Py_CLEAR(self->more_readers);
+    return 0;
+}
+
+static int
+mailbox_traverse(Mailbox *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (size_t i = 0; i < self->count; i++) {
+        Py_VISIT(self->slots[(self->head + i) & (self->room - 1)].message);
+    }
+    Py_VISIT(self->reader);
+    Py_VISIT(self->more_readers);
+    return 0;
+}
+
+static void
+mailbox_dealloc(Mailbox *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    mailbox_tp_clear(self);
+    type->tp_free((PyObject *)self);
+    Py_DECREF(type);
+}
+
+PyDoc_STRVAR(put_doc, "put(message, /)\n--\n\n"
+                      "Append a copy of the message and wake a reader. False when the mailbox is full.");
+
+static PyObject *
+mailbox_put_method(Mailbox *self, PyObject *message)
+{
+    double now = clock_seconds();
+    mailbox_expire(self, now);
+    if (self->count >= self->capacity) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *copy = message_copy(self->state, message);
+    if (copy == NULL) {
+        return NULL;
+    }
+    int result = mailbox_put(self, copy, now);
+    Py_DECREF(copy);
+    return result < 0 ? NULL : PyBool_FromLong(result);
+}
+
+PyDoc_STRVAR(clear_doc, "clear()\n--\n\nForget the messages; readers wait on.");
+
+static PyObject *
+mailbox_clear_method(Mailbox *self, PyObject *Py_UNUSED(ignored))
+{
+    mailbox_clear_messages(self);
+    Py_RETURN_NONE;
+}
+
+static Py_ssize_t
+mailbox_length(Mailbox *self)
+{
+    mailbox_expire(self, clock_seconds());
+    return (Py_ssize_t)self->count;
+}
+
+static PyObject *
+mailbox_get_idle(Mailbox *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(mailbox_length(self) == 0 && self->reader == NULL && self->groups == 0);
+}
+
+static PyObject *
+mailbox_get_waiting(Mailbox *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->reader != NULL);
+}
+
+static PyMethodDef mailbox_methods[] = {
+    {"put", (PyCFunction)mailbox_put_method, METH_O, put_doc},
+    {"clear", (PyCFunction)mailbox_clear_method, METH_NOARGS, clear_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef mailbox_getset[] = {
+    {"idle", (getter)mailbox_get_idle, NULL,
+     "No messages, no reader that waits, and member of no group.", NULL},
+    {"waiting", (getter)mailbox_get_waiting, NULL, "Whether a reader waits for a message.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyDoc_STRVAR(mailbox_doc, "Mailbox(capacity, expiry)\n--\n\n"
+                          "The messages of one channel that were not received yet: at most `capacity` of them, each\n"
+                          "for `expiry` seconds. Its length counts those that have not expired.");
+
+static PyType_Slot mailbox_slots[] = {
+    {Py_tp_doc, (void *)mailbox_doc},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, mailbox_init},
+    {Py_tp_dealloc, mailbox_dealloc},
+    {Py_tp_traverse, mailbox_traverse},
+    {Py_tp_clear, mailbox_tp_clear},
+    {Py_tp_methods, mailbox_methods},
+    {Py_tp_getset, mailbox_getset},
+    {Py_sq_length, mailbox_length},
+    {0, NULL},
+};
+
+PyType_Spec mailbox_spec = {
+    .name = "atalanta._core.Mailbox",
+    .basicsize = sizeof(Mailbox),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = mailbox_slots,
+};

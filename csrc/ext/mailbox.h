@@ -1,0 +1,52 @@
+/* Mailbox: the messages of one channel that were not received yet, and who waits for them.
+ *
+ * First in, first out; each message goes to one reader. Owns no memory for messages while empty. Any thread may put;
+ * a reader is resumed in its own loop. */
+#ifndef ATALANTA_EXT_MAILBOX_H
+#define ATALANTA_EXT_MAILBOX_H
+
+#include "module.h"
+#include "waiter.h"
+
+typedef struct {
+    PyObject *message; /* never handed out while another mailbox has it too */
+    double expires;    /* clock_seconds */
+} mailbox_slot;
+
+typedef struct mailbox_object {
+    PyObject_HEAD
+    module_state *state; /* borrowed: the type keeps the module alive */
+    mailbox_slot *slots; /* a ring; NULL while empty */
+    size_t head;
+    size_t count;
+    size_t room;
+    size_t capacity; /* messages, at least 1 */
+    double expiry;   /* seconds from put to oblivion */
+    double lapsed;   /* when a message was last found expired: memberships older than that are void */
+    size_t groups;   /* that it is a member of */
+    Waiter *reader;  /* the first that waits, or NULL */
+    PyObject *more_readers; /* list of the other Waiters, or NULL */
+} Mailbox;
+
+extern PyType_Spec mailbox_spec;
+
+/* Appends a message that nobody else changes and wakes a reader. 1, 0 when full, or -1. */
+int mailbox_put(Mailbox *self, PyObject *message, double now);
+
+/* The oldest message that has not expired, copied unless it is the only one of its kind. New reference; NULL
+ * without an exception when there is none. */
+PyObject *mailbox_take(Mailbox *self);
+
+/* Forgets messages that have expired at `now`. */
+void mailbox_expire(Mailbox *self, double now);
+
+/* Has the waiter woken when a message arrives. 0, or -1. */
+int mailbox_add_reader(Mailbox *self, Waiter *waiter);
+
+/* No-op for a waiter that is none of its readers. */
+void mailbox_remove_reader(Mailbox *self, Waiter *waiter);
+
+/* Wakes a reader if there is a message: for a reader that was woken and does not take it. 0, or -1. */
+int mailbox_wake_reader(Mailbox *self);
+
+#endif

@@ -1,0 +1,267 @@
+/* Turn: see turn.h. Running it can run Python that asks for more: lists are moved out or counted first, and what has
+ * been added is left to the next call. */
+#include "turn.h"
+
+#include "clock.h"
+#include "loop_state.h"
+#include "protocol.h"
+#include "writer.h"
+
+/* Seconds of resuming tasks after which the loop gets to run. */
+#define RESUME_BUDGET 0.001
+
+/* Resumes between two looks at the clock. */
+#define RESUMES_PER_LOOK 8
+
+/* A growing list of objects; all zero bytes is an empty one. */
+typedef struct {
+    PyObject **items;
+    size_t count;
+    size_t capacity;
+} object_list;
+
+struct turn_object {
+    PyObject_HEAD
+    LoopState *per_loop;
+    PyObject *loop;
+    object_list outputs; /* Protocols */
+    object_list waiters;
+    size_t resumed; /* of the waiters, from the first: their items are NULL */
+};
+
+/* ---- Lists ---- */
+
+/* Takes a new reference. 0, or -1 with MemoryError. */
+static int
+list_append(object_list *list, PyObject *object)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
+        PyObject **items = PyMem_Realloc(list->items, capacity * sizeof(*items));
+        if (items == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        list->items = items;
+        list->capacity = capacity;
+    }
+    list->items[list->count++] = Py_NewRef(object);
+    return 0;
+}
+
+static void
+list_drop(object_list *list)
+{
+    object_list dropped = *list;
+    *list = (object_list){NULL, 0, 0};
+    for (size_t i = 0; i < dropped.count; i++) {
+        Py_XDECREF(dropped.items[i]);
+    }
+    PyMem_Free(dropped.items);
+}
+
+/* ---- Life ---- */
+
+static int
+turn_clear(Turn *self)
+{
+    if (self->per_loop != NULL && self->per_loop->turn == self) {
+        self->per_loop->turn = NULL;
+    }
+    Py_CLEAR(self->per_loop);
+    Py_CLEAR(self->loop);
+    list_drop(&self->outputs);
+    list_drop(&self->waiters);
+    return 0;
+}
+
+static int
+turn_traverse(Turn *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(self->per_loop);
+    Py_VISIT(self->loop);
+    for (size_t i = 0; i < self->outputs.count; i++) {
+        Py_VISIT(self->outputs.items[i]);
+    }
+    for (size_t i = 0; i < self->waiters.count; i++) {
+        Py_VISIT(self->waiters.items[i]);
+    }
+    return 0;
+}
+
+static void
+turn_dealloc(Turn *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    turn_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+/* Has the loop call the turn. The loop may be running in another thread, or not at all. */
+static int
+turn_schedule(Turn *self)
+{
+    const module_state *state = self->per_loop->state;
+    PyObject *running = PyObject_CallNoArgs(state->get_running_loop);
+    if (running == NULL) {
+        return -1;
+    }
+    PyObject *method =
+        running == self->loop ? state->names.call_soon : state->names.call_soon_threadsafe;
+    Py_DECREF(running);
+    PyObject *handle = PyObject_CallMethodOneArg(self->loop, method, (PyObject *)self);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
+/* The turn that the loop is going to call or is calling, made if there is none. New reference. */
+static Turn *
+turn_of(LoopState *per_loop, PyObject *loop)
+{
+    if (per_loop->turn != NULL) {
+        return (Turn *)Py_NewRef((PyObject *)per_loop->turn);
+    }
+    Turn *self = PyObject_GC_New(Turn, per_loop->state->turn_type);
+    if (self == NULL) {
+        return NULL;
+    }
+    memset((char *)self + sizeof(PyObject), 0, sizeof(*self) - sizeof(PyObject));
+    self->per_loop = (LoopState *)Py_NewRef((PyObject *)per_loop);
+    self->loop = Py_NewRef(loop);
+    PyObject_GC_Track(self);
+    per_loop->turn = self;
+    if (turn_schedule(self) < 0) {
+        per_loop->turn = NULL;
+        Py_CLEAR(self);
+    }
+    return self;
+}
+
+int
+turn_flush(struct protocol_object *protocol)
+{
+    Turn *self = turn_of(protocol->per_loop, protocol->loop);
+    if (self == NULL) {
+        return -1;
+    }
+    int result = list_append(&self->outputs, (PyObject *)protocol);
+    Py_DECREF(self);
+    return result;
+}
+
+int
+turn_resume(Waiter *waiter)
+{
+    Turn *self = turn_of(waiter_loop_state(waiter), waiter_loop(waiter));
+    if (self == NULL) {
+        return -1;
+    }
+    int result = list_append(&self->waiters, (PyObject *)waiter);
+    Py_DECREF(self);
+    return result;
+}
+
+/* ---- Running ---- */
+
+/* Resumes tasks in turn until all are that were woken before, or the budget is used up. 0, or -1 (SystemExit,
+ * KeyboardInterrupt). */
+static int
+turn_resume_tasks(Turn *self)
+{
+    LoopState *per_loop = self->per_loop;
+    double deadline = clock_seconds() + RESUME_BUDGET;
+    size_t end = self->waiters.count;
+    int result = 0;
+    while (result == 0 && self->resumed < end) {
+        PyObject *waiter = self->waiters.items[self->resumed];
+        self->waiters.items[self->resumed] = NULL;
+        self->resumed++;
+        per_loop->resuming = true;
+        result = waiter_wake_now((Waiter *)waiter);
+        per_loop->resuming = false;
+        Py_DECREF(waiter);
+        if (self->resumed % RESUMES_PER_LOOK == 0 && clock_seconds() > deadline) {
+            break;
+        }
+    }
+    return result;
+}
+
+static void
+turn_flush_outputs(Turn *self)
+{
+    object_list outputs = self->outputs;
+    self->outputs = (object_list){NULL, 0, 0};
+    for (size_t i = 0; i < outputs.count; i++) {
+        Protocol *protocol = (Protocol *)outputs.items[i];
+        protocol->output.listed = false;
+        if (writer_flush(protocol) < 0) {
+            /* One connection's transport must not keep the others from being flushed. */
+            PyErr_WriteUnraisable((PyObject *)protocol);
+        }
+    }
+    list_drop(&outputs);
+}
+
+/* Forgets the part of the list that is done, and has the loop call again if there is more. 0, or -1. */
+static int
+turn_finish(Turn *self)
+{
+    size_t left = self->waiters.count - self->resumed;
+    if (left == 0) {
+        list_drop(&self->waiters);
+        self->resumed = 0;
+    }
+    else if (self->resumed > left) {
+        memcpy(self->waiters.items, self->waiters.items + self->resumed,
+               left * sizeof(*self->waiters.items));
+        self->waiters.count = left;
+        self->resumed = 0;
+    }
+    if (left == 0 && self->outputs.count == 0) {
+        self->per_loop->turn = NULL;
+        return 0;
+    }
+    return turn_schedule(self);
+}
+
+static PyObject *
+turn_call(Turn *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    if (self->per_loop == NULL) {
+        Py_RETURN_NONE; /* cleared by the garbage collector */
+    }
+    int between = loop_is_between_tasks(self->per_loop->state, self->loop);
+    int result = between > 0 ? turn_resume_tasks(self) : between;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    turn_flush_outputs(self);
+    int finished = turn_finish(self);
+    if (result < 0) {
+        PyErr_Restore(type, value, traceback);
+    }
+    if (result < 0 || finished < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyType_Slot turn_slots[] = {
+    {Py_tp_doc, (void *)"Tasks to resume and outputs to flush in one turn of a loop."},
+    {Py_tp_dealloc, turn_dealloc},
+    {Py_tp_traverse, turn_traverse},
+    {Py_tp_clear, turn_clear},
+    {Py_tp_call, turn_call},
+    {0, NULL},
+};
+
+PyType_Spec turn_spec = {
+    .name = "atalanta._core.Turn",
+    .basicsize = sizeof(Turn),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = turn_slots,
+};

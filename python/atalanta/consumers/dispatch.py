@@ -1,0 +1,83 @@
+"""The loop of a consumer: the next event of its connection or its channel, and the handler for it.
+
+Channels makes a task for every event of either source. Here one wait in C covers both, where the connection and the
+channel layer are ours; anything else gets Channels' own loop.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import channels.utils
+from channels.consumer import AsyncConsumer
+
+from atalanta._core import Dispatcher, Events, Mailbox
+from atalanta.consumers.database import close_is_due
+from atalanta.consumers.sending import past_sessions
+from atalanta.consumers.threads import thread_dispatch
+from atalanta.layers.base import ChannelLayer
+
+_stock_await_many_dispatch = channels.utils.await_many_dispatch
+_stock_dispatch = AsyncConsumer.dispatch
+
+ACCELERATED = "accelerated"
+
+# Consumers by how they were dispatched: ACCELERATED, or the reason why not.
+counts: Counter[str] = Counter()
+
+
+def _channel_of(receive: Callable[..., Any]) -> tuple[ChannelLayer, str] | None:
+    """The layer and the channel that a consumer's channel_receive is for, if the layer is ours."""
+    if not isinstance(receive, functools.partial) or receive.keywords or len(receive.args) != 1:
+        return None
+    layer = getattr(receive.func, "__self__", None)
+    if not isinstance(layer, ChannelLayer) or receive.func.__func__ is not type(layer).stock_receive:
+        return None
+    return layer, receive.args[0]
+
+
+def _events_of(receive: Any, mailbox: Mailbox | None) -> Events | None:
+    try:
+        return Events(receive, mailbox)
+    except TypeError:
+        return None
+
+
+async def await_many_dispatch(
+    consumer_callables: Sequence[Callable[[], Awaitable[dict[str, Any]]]],
+    dispatch: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    """Take the place of channels.utils.await_many_dispatch: dispatch events until a handler raises."""
+    receive, *others = consumer_callables
+    channel = _channel_of(others[0]) if len(others) == 1 else None
+    if others and channel is None:
+        counts["the channel layer is not Atalanta's"] += 1
+        return await _stock_await_many_dispatch(consumer_callables, dispatch)
+    if _events_of(receive, None) is None:
+        counts["receive() is not Atalanta's"] += 1
+        return await _stock_await_many_dispatch(consumer_callables, dispatch)
+    counts[ACCELERATED] += 1
+    if channel is None:
+        return await _dispatch_events(Events(receive, None), dispatch)
+    layer, name = channel
+    try:
+        await _dispatch_events(Events(receive, layer.accelerated_mailbox(name)), dispatch)
+    finally:
+        layer.release(name)
+
+
+async def _dispatch_events(
+    events: Events, dispatch: Callable[[dict[str, Any]], Awaitable[None]]
+) -> None:
+    """Dispatch until a handler raises.
+
+    AsyncConsumer.dispatch does two things, find the handler and close old database connections; where it is not
+    overridden the handler is found in C, and it is called only when there are connections to close.
+    """
+    consumer = getattr(dispatch, "__self__", None)
+    if not isinstance(consumer, AsyncConsumer):
+        return await Dispatcher(events, thread_dispatch(dispatch), None, close_is_due)
+    consumer.base_send = past_sessions(consumer.base_send)
+    stock = dispatch.__func__ is _stock_dispatch
+    await Dispatcher(events, dispatch, consumer if stock else None, close_is_due)

@@ -1,0 +1,88 @@
+"""What every channel layer of ours has: Channels' settings, name rules, drops that are counted and logged."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from re import Pattern
+from typing import Any
+
+from channels.layers import BaseChannelLayer
+
+from atalanta._core import Mailbox
+from atalanta.layers.local import LocalChannels
+
+logger = logging.getLogger("atalanta.layers")
+
+# Seconds between two log lines about messages that were dropped.
+LOG_INTERVAL = 1.0
+
+
+class ChannelLayer(BaseChannelLayer):
+    """The settings of Channels' own layers, with the same defaults, and the channels of this process.
+
+    `expiry` and `group_expiry` are seconds, `capacity` is messages per channel, `channel_capacity` maps globs or
+    compiled patterns of channel names to capacities: the first that matches counts.
+    """
+
+    extensions = ["groups", "flush"]
+
+    # The `receive` that does nothing but take from the mailbox: an override of it is not accelerated.
+    stock_receive: Callable[..., Any] | None = None
+
+    def __init__(
+        self,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: Mapping[str | Pattern[str], int] | None = None,
+    ) -> None:
+        super().__init__(expiry=expiry, capacity=capacity)
+        for name, value in (("expiry", expiry), ("group_expiry", group_expiry), ("capacity", capacity)):
+            if not isinstance(value, (int, float)) or value <= 0:
+                raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+        self.group_expiry = group_expiry
+        self.channel_capacity = self.compile_capacities(channel_capacity or {})
+        self.local = LocalChannels(
+            expiry=expiry, group_expiry=group_expiry, capacity_of=self.get_capacity
+        )
+        self.dropped = 0
+        self._dropped_logged = 0
+        self._log_at = 0.0
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        """A name that nobody else has, for a channel that only this process receives from."""
+        return f"{prefix.rstrip('.')}.{self.process_name()}!{uuid.uuid4().hex}"
+
+    def process_name(self) -> str:
+        """The part of the names of this process' channels between prefix and "!"."""
+        return "inmemory"
+
+    def note_dropped(self, count: int, where: str) -> None:
+        """Count messages that did not get where they should, and say so at most once a second."""
+        self.dropped += count
+        now = time.monotonic()
+        if now < self._log_at:
+            return
+        self._log_at = now + LOG_INTERVAL
+        logger.warning(
+            "%d messages dropped, the last over the capacity of %s", self.dropped - self._dropped_logged, where
+        )
+        self._dropped_logged = self.dropped
+
+    def require_message(self, message: Any) -> None:
+        """Raise AssertionError, as Channels' layers do, unless the message is a dict."""
+        if not isinstance(message, dict):
+            raise AssertionError(f"message is not a dict: {type(message).__name__}")
+        if "__asgi_channel__" in message:
+            raise AssertionError("a message may not have the key __asgi_channel__")
+
+    # ---- For the accelerated dispatch of consumers ----
+
+    def accelerated_mailbox(self, channel: str) -> Mailbox:
+        """What `receive(channel)` takes its messages from. `release` the channel when done."""
+        return self.local.mailbox(channel)
+
+    def release(self, channel: str) -> None:
+        """The channel is not read any more."""
+        self.local.release(channel)

@@ -1,0 +1,137 @@
+"""The channels and groups of this process: what both channel layers deliver from."""
+
+import time
+import types
+from collections.abc import Callable, Generator
+from typing import Any
+
+from atalanta._core import Events, Group, Mailbox, after_resumes
+
+# Seconds between two looks at every channel for messages that nobody has read.
+SWEEP_INTERVAL = 10.0
+
+
+@types.coroutine
+def readers_resumed() -> Generator[Any, None, None]:
+    """Wait until the readers that were woken so far have run.
+
+    A sender that never waits would fill the mailboxes before anybody can read.
+    """
+    yield after_resumes()
+
+
+class LocalChannels:
+    """Mailboxes and groups by name. All methods may be called from any thread."""
+
+    def __init__(
+        self, *, expiry: float, group_expiry: float, capacity_of: Callable[[str], int]
+    ) -> None:
+        """`expiry` and `group_expiry` in seconds; `capacity_of` a channel, in messages."""
+        self._expiry = expiry
+        self._group_expiry = group_expiry
+        self._capacity_of = capacity_of
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._groups: dict[str, Group] = {}
+        self._sweep_at = time.monotonic() + SWEEP_INTERVAL
+
+    # ---- Channels ----
+
+    def mailbox(self, channel: str) -> Mailbox:
+        """The channel's mailbox, made when missing. `release` the channel when done with it."""
+        mailbox = self._mailboxes.get(channel)
+        if mailbox is None:
+            mailbox = Mailbox(self._capacity_of(channel), self._expiry)
+            mailbox = self._mailboxes.setdefault(channel, mailbox)
+        return mailbox
+
+    def release(self, channel: str) -> None:
+        """Forget the channel's mailbox if it is idle."""
+        mailbox = self._mailboxes.get(channel)
+        if mailbox is not None and mailbox.idle:
+            del self._mailboxes[channel]
+
+    def put(self, channel: str, message: dict[str, Any]) -> bool:
+        """Deliver a copy of the message to the channel; False if that is over its capacity."""
+        self._sweep_when_due()
+        return self.mailbox(channel).put(message)
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Wait for the channel's next message. Cancelling loses nothing."""
+        self._sweep_when_due()
+        try:
+            return await Events(None, self.mailbox(channel))
+        finally:
+            self.release(channel)
+
+    # ---- Groups ----
+
+    def join(self, group: str, channel: str) -> bool:
+        """Make the channel a member or renew its membership; True if the group had no member."""
+        members = self._groups.get(group)
+        first = members is None
+        if members is None:
+            members = self._groups.setdefault(group, Group(self._group_expiry))
+        members.add(channel, self.mailbox(channel))
+        return first
+
+    def leave(self, group: str, channel: str) -> bool:
+        """End the channel's membership; True if it was the last one."""
+        members = self._groups.get(group)
+        if members is None:
+            return False
+        left = members.discard(channel)
+        self.release(channel)
+        if len(members) > 0:
+            return False
+        del self._groups[group]
+        return left
+
+    def group_names(self) -> list[str]:
+        """The groups that have members."""
+        return list(self._groups)
+
+    def deliver(self, group: str, message: dict[str, Any]) -> tuple[int, int]:
+        """Deliver a copy to every member; how many got it, and how many were over capacity."""
+        self._sweep_when_due()
+        members = self._groups.get(group)
+        if members is None:
+            return 0, 0
+        return members.send(message)
+
+    # ---- For both ----
+
+    def clear(self) -> None:
+        """Forget all messages and memberships; readers wait on."""
+        self._groups.clear()
+        for channel, mailbox in list(self._mailboxes.items()):
+            mailbox.clear()
+            self.release(channel)
+
+    def channels(self) -> dict[str, Mailbox]:
+        """The channels with a message or a reader."""
+        return {
+            channel: mailbox
+            for channel, mailbox in list(self._mailboxes.items())
+            if len(mailbox) > 0 or mailbox.waiting
+        }
+
+    def groups(self) -> dict[str, dict[str, float]]:
+        """Each group's members with the time (as `time.time` has it) of their last join."""
+        now = time.time()
+        return {
+            group: {channel: now - age for channel, age in members.members().items()}
+            for group, members in list(self._groups.items())
+            if len(members) > 0
+        }
+
+    def _sweep_when_due(self) -> None:
+        """Let what nobody reads expire; a look at everything is too dear for each message."""
+        now = time.monotonic()
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + min(SWEEP_INTERVAL, max(self._expiry, 0.1))
+        for channel in list(self._mailboxes):
+            self.release(channel)
+        for group, members in list(self._groups.items()):
+            if members.expire() == 0 and self._groups.get(group) is members:
+                del self._groups[group]
