@@ -34,6 +34,7 @@ EXT = [
     "asgi",
     "assembly",
     "awaitable",
+    "broadcast",
     "callable",
     "coroutine",
     "denial",

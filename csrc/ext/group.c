@@ -5,6 +5,7 @@
  * again. A member that leaves is replaced by the last one. */
 #include "group.h"
 
+#include "broadcast.h"
 #include "clock.h"
 #include "mailbox.h"
 #include "message_copy.h"
@@ -220,52 +221,110 @@ group_discard(Group *self, PyObject *channel)
     return PyBool_FromLong(place >= 0);
 }
 
-/* Puts the message into the mailbox at a place. 1, 0 when it was full, 2 when the membership is void, or -1. */
+typedef enum { DELIVERY_FULL, DELIVERY_DONE, DELIVERY_VOID } delivery;
+
+/* One message on its way to all members. */
+typedef struct {
+    PyObject *message;
+    PyObject *frame; /* of a broadcast, or NULL */
+    PyObject *loop;  /* that runs in this thread, for a broadcast */
+    double now;
+} group_message;
+
+/* Whether the message is a broadcast and the member's connection may be written to here. */
+static bool
+goes_to_connection(const group_message *message, const Mailbox *mailbox)
+{
+    const Protocol *connection = mailbox->connection;
+    return message->frame != NULL && connection != NULL && connection->broadcast != NULL &&
+           connection->loop == message->loop && connection->phase == PHASE_OPEN;
+}
+
+/* Delivers to the member at a place. A delivery, or -1. */
 static int
-group_deliver(Group *self, size_t place, PyObject *message, double now)
+group_deliver(Group *self, size_t place, const group_message *message)
 {
     Mailbox *mailbox = (Mailbox *)Py_NewRef((PyObject *)self->members[place].mailbox);
-    mailbox_expire(mailbox, now);
-    int result = 2;
+    mailbox_expire(mailbox, message->now);
+    int result = DELIVERY_VOID;
     bool there = place < self->count && self->members[place].mailbox == mailbox;
-    if (there && !member_is_void(self, &self->members[place], now)) {
-        result = mailbox_put(mailbox, message, now);
+    if (there && !member_is_void(self, &self->members[place], message->now)) {
+        result = goes_to_connection(message, mailbox)
+                     ? broadcast_write(mailbox->connection, message->frame)
+                     : mailbox_put(mailbox, message->message, message->now);
     }
     Py_DECREF(mailbox);
     return result;
 }
 
-PyDoc_STRVAR(send_doc, "send(message, /)\n--\n\n"
-                       "Put a copy of the message into every member's mailbox and wake their readers.\n\n"
-                       "Returns how many got it and how many did not, as they were full. Ends memberships that have\n"
-                       "expired, and those of channels on which a message has expired unread.");
+/* Delivers to every member; counts deliveries by kind. 0, or -1. */
+static int
+group_deliver_all(Group *self, const group_message *message, Py_ssize_t counts[2])
+{
+    for (size_t i = 0; i < self->count;) {
+        int result = group_deliver(self, i, message);
+        if (result < 0) {
+            return -1;
+        }
+        if (result != DELIVERY_VOID) {
+            counts[result]++;
+            i++;
+        }
+        else if (i < self->count && group_remove(self, i) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Prepares a message, whose type decides whether it is a broadcast. 0, or -1. */
+static int
+group_message_begin(const Group *self, PyObject *event, group_message *message)
+{
+    const module_state *state = self->state;
+    *message = (group_message){.now = clock_seconds()};
+    PyObject *type = PyDict_Check(event) ? PyDict_GetItem(event, state->names.type) : NULL;
+    int broadcast = type == NULL ? 0 : PyObject_RichCompareBool(type, state->names.broadcast_type, Py_EQ);
+    if (broadcast < 0) {
+        return -1;
+    }
+    if (broadcast) {
+        message->frame = broadcast_frame(state, event);
+        message->loop = message->frame == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
+        if (message->loop == NULL) {
+            Py_CLEAR(message->frame);
+            return -1;
+        }
+    }
+    message->message = message_copy(state, event);
+    if (message->message == NULL) {
+        Py_CLEAR(message->frame);
+        Py_CLEAR(message->loop);
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(send_doc,
+             "send(message, /)\n--\n\n"
+             "Put a copy of the message into every member's mailbox and wake their readers. A message of type\n"
+             "\"broadcast.message\" is written to the connections that are attached, past their consumers.\n\n"
+             "Returns how many got it and how many did not, as they were full. Ends memberships that have\n"
+             "expired, and those of channels on which a message has expired unread.");
 
 static PyObject *
-group_send(Group *self, PyObject *message)
+group_send(Group *self, PyObject *event)
 {
-    if (group_check(self) < 0) {
+    group_message message;
+    if (group_check(self) < 0 || group_message_begin(self, event, &message) < 0) {
         return NULL;
     }
-    PyObject *copy = message_copy(self->state, message);
-    if (copy == NULL) {
-        return NULL;
-    }
-    double now = clock_seconds();
-    Py_ssize_t outcomes[2] = {0, 0}; /* full, delivered */
-    int result = 0;
-    for (size_t i = 0; result >= 0 && i < self->count;) {
-        result = group_deliver(self, i, copy, now);
-        if (result == 2) {
-            result = i < self->count ? group_remove(self, i) : 0;
-            continue;
-        }
-        if (result >= 0) {
-            outcomes[result]++;
-        }
-        i++;
-    }
-    Py_DECREF(copy);
-    return result < 0 ? NULL : Py_BuildValue("nn", outcomes[1], outcomes[0]);
+    Py_ssize_t counts[2] = {0, 0};
+    int result = group_deliver_all(self, &message, counts);
+    Py_DECREF(message.message);
+    Py_XDECREF(message.frame);
+    Py_XDECREF(message.loop);
+    return result < 0 ? NULL : Py_BuildValue("nn", counts[DELIVERY_DONE], counts[DELIVERY_FULL]);
 }
 
 PyDoc_STRVAR(expire_doc, "expire()\n--\n\n"

@@ -1,6 +1,8 @@
 /* Mailbox: see mailbox.h. Depends on turn.h to resume readers. */
 #include "mailbox.h"
 
+#include "broadcast.h"
+#include "callable.h"
 #include "clock.h"
 #include "message_copy.h"
 #include "turn.h"
@@ -195,6 +197,7 @@ mailbox_tp_clear(Mailbox *self)
     mailbox_clear_messages(self);
     Py_CLEAR(self->reader);
     Py_CLEAR(self->more_readers);
+    Py_CLEAR(self->connection);
     return 0;
 }
 
@@ -207,6 +210,7 @@ mailbox_traverse(Mailbox *self, visitproc visit, void *arg)
     }
     Py_VISIT(self->reader);
     Py_VISIT(self->more_readers);
+    Py_VISIT(self->connection);
     return 0;
 }
 
@@ -249,6 +253,66 @@ mailbox_clear_method(Mailbox *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(attach_doc,
+             "attach(receive, limit, policy, /)\n--\n\n"
+             "Have broadcasts written to the connection whose receive this is, past its consumer. At most `limit`\n"
+             "bytes of them wait for a connection that is slow; policy says what happens to more: \"skip\",\n"
+             "\"drop_oldest\" or \"close\".");
+
+static int
+parse_policy(const char *name)
+{
+    static const char *const names[] = {
+        [BROADCAST_SKIP] = "skip",
+        [BROADCAST_DROP_OLDEST] = "drop_oldest",
+        [BROADCAST_CLOSE] = "close",
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return (int)i;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "policy: expected 'skip', 'drop_oldest' or 'close', got '%s'",
+                 name);
+    return -1;
+}
+
+static PyObject *
+mailbox_attach(Mailbox *self, PyObject *args)
+{
+    PyObject *receive;
+    Py_ssize_t limit;
+    const char *name;
+    if (!PyArg_ParseTuple(args, "Ons:attach", &receive, &limit, &name)) {
+        return NULL;
+    }
+    Protocol *connection = callable_receives_from(self->state, receive);
+    int policy = parse_policy(name);
+    if (policy >= 0 && connection == NULL) {
+        PyErr_SetString(PyExc_TypeError, "expected the receive of a connection of ours");
+    }
+    else if (policy >= 0 && limit < 0) {
+        PyErr_Format(PyExc_ValueError, "limit: expected 0 or more bytes, got %zd", limit);
+    }
+    if (PyErr_Occurred() || broadcast_join(connection, (size_t)limit, (broadcast_policy)policy) < 0) {
+        return NULL;
+    }
+    Py_XSETREF(self->connection, (Protocol *)Py_NewRef((PyObject *)connection));
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(detach_doc, "detach()\n--\n\nEnd what attach() began; broadcasts go to the mailbox again.");
+
+static PyObject *
+mailbox_detach(Mailbox *self, PyObject *Py_UNUSED(ignored))
+{
+    if (self->connection != NULL) {
+        broadcast_leave(self->connection);
+        Py_CLEAR(self->connection);
+    }
+    Py_RETURN_NONE;
+}
+
 static Py_ssize_t
 mailbox_length(Mailbox *self)
 {
@@ -269,6 +333,8 @@ mailbox_get_waiting(Mailbox *self, void *Py_UNUSED(closure))
 }
 
 static PyMethodDef mailbox_methods[] = {
+    {"attach", (PyCFunction)mailbox_attach, METH_VARARGS, attach_doc},
+    {"detach", (PyCFunction)mailbox_detach, METH_NOARGS, detach_doc},
     {"put", (PyCFunction)mailbox_put_method, METH_O, put_doc},
     {"clear", (PyCFunction)mailbox_clear_method, METH_NOARGS, clear_doc},
     {NULL, NULL, 0, NULL},

@@ -8,6 +8,8 @@
 #include "module.h"
 #include "waiter.h"
 
+struct protocol_object;
+
 typedef struct {
     PyObject *message; /* never handed out while another mailbox has it too */
     double expires;    /* clock_seconds */
@@ -26,6 +28,7 @@ typedef struct mailbox_object {
     size_t groups;   /* that it is a member of */
     Waiter *reader;  /* the first that waits, or NULL */
     PyObject *more_readers; /* list of the other Waiters, or NULL */
+    struct protocol_object *connection; /* which broadcasts are written to, or NULL */
 } Mailbox;
 
 extern PyType_Spec mailbox_spec;

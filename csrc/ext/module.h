@@ -19,6 +19,7 @@
     X(accept_type, "websocket.accept")                                                            \
     X(body, "body")                                                                               \
     X(body_type, "websocket.http.response.body")                                                  \
+    X(broadcast_type, "broadcast.message")                                                        \
     X(bytes, "bytes")                                                                             \
     X(call_later, "call_later")                                                                   \
     X(call_soon, "call_soon")                                                                     \

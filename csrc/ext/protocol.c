@@ -4,6 +4,7 @@
  * of a message is here and in the units that protocol.h names. */
 #include "protocol.h"
 
+#include "broadcast.h"
 #include "incoming.h"
 #include "session.h"
 #include "timers.h"
@@ -75,6 +76,7 @@ static int
 protocol_clear(Protocol *self)
 {
     writer_detach(self);
+    broadcast_leave(self);
     byte_buffer_drop(&self->kept);
     message_queue_clear(&self->queue);
     Py_CLEAR(self->transport);
@@ -324,6 +326,12 @@ static PyObject *
 protocol_resume_writing(Protocol *self, PyObject *Py_UNUSED(ignored))
 {
     self->output.paused = false;
+    if (broadcast_drain(self) < 0) {
+        return NULL;
+    }
+    if (self->output.paused) {
+        Py_RETURN_NONE; /* by what was drained */
+    }
     if (protocol_wake_senders(self) < 0) {
         return NULL;
     }

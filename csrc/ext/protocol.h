@@ -38,6 +38,8 @@ typedef struct {
     bool listed;      /* on the loop state's list for the end of this turn */
 } output_buffer;
 
+typedef struct broadcast_queue broadcast_queue;
+
 typedef struct protocol_object {
     PyObject_HEAD
     module_state *state; /* borrowed: the type keeps the module alive */
@@ -94,6 +96,9 @@ typedef struct protocol_object {
 
     /* writer.c */
     output_buffer output;
+
+    /* broadcast.c */
+    broadcast_queue *broadcast; /* NULL unless the connection takes part */
 
     /* timers.c */
     PyObject *ping_timer;

@@ -585,6 +585,15 @@ session_keepalive_failed(Protocol *self)
 }
 
 int
+session_too_slow(Protocol *self)
+{
+    if (end_with_close(self, WS_CLOSE_TRY_AGAIN_LATER, "broadcast limit exceeded") < 0) {
+        return -1;
+    }
+    return close_within_time(self);
+}
+
+int
 session_connection_lost(Protocol *self)
 {
     timers_stop(self);

@@ -47,6 +47,9 @@ int session_frames_ended(Protocol *self);
 /* No sign of life within the time: close with 1011. 0, or -1. */
 int session_keepalive_failed(Protocol *self);
 
+/* The peer does not take what is broadcast: close with 1013. 0, or -1. */
+int session_too_slow(Protocol *self);
+
 /* The transport is gone. 0, or -1. */
 int session_connection_lost(Protocol *self);
 

@@ -7,11 +7,11 @@
 #include "protocol.h"
 #include "writer.h"
 
-/* Seconds of resuming tasks after which the loop gets to run. */
-#define RESUME_BUDGET 0.001
+/* Seconds of resuming tasks, or of flushing, after which the loop gets to run. */
+#define TURN_BUDGET 0.001
 
-/* Resumes between two looks at the clock. */
-#define RESUMES_PER_LOOK 8
+/* Items between two looks at the clock. */
+#define STEPS_PER_LOOK 8
 
 /* A growing list of objects; all zero bytes is an empty one. */
 typedef struct {
@@ -27,6 +27,7 @@ struct turn_object {
     object_list outputs; /* Protocols */
     object_list waiters;
     size_t resumed; /* of the waiters, from the first: their items are NULL */
+    size_t flushed; /* likewise of the outputs */
 };
 
 /* ---- Lists ---- */
@@ -81,10 +82,10 @@ turn_traverse(Turn *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->per_loop);
     Py_VISIT(self->loop);
-    for (size_t i = 0; i < self->outputs.count; i++) {
+    for (size_t i = self->flushed; i < self->outputs.count; i++) {
         Py_VISIT(self->outputs.items[i]);
     }
-    for (size_t i = 0; i < self->waiters.count; i++) {
+    for (size_t i = self->resumed; i < self->waiters.count; i++) {
         Py_VISIT(self->waiters.items[i]);
     }
     return 0;
@@ -172,7 +173,7 @@ static int
 turn_resume_tasks(Turn *self)
 {
     LoopState *per_loop = self->per_loop;
-    double deadline = clock_seconds() + RESUME_BUDGET;
+    double deadline = clock_seconds() + TURN_BUDGET;
     size_t end = self->waiters.count;
     int result = 0;
     while (result == 0 && self->resumed < end) {
@@ -183,45 +184,59 @@ turn_resume_tasks(Turn *self)
         result = waiter_wake_now((Waiter *)waiter);
         per_loop->resuming = false;
         Py_DECREF(waiter);
-        if (self->resumed % RESUMES_PER_LOOK == 0 && clock_seconds() > deadline) {
+        if (self->resumed % STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
             break;
         }
     }
     return result;
 }
 
+/* Flushes outputs in turn, as far as the budget goes. */
 static void
 turn_flush_outputs(Turn *self)
 {
-    object_list outputs = self->outputs;
-    self->outputs = (object_list){NULL, 0, 0};
-    for (size_t i = 0; i < outputs.count; i++) {
-        Protocol *protocol = (Protocol *)outputs.items[i];
+    double deadline = clock_seconds() + TURN_BUDGET;
+    size_t end = self->outputs.count;
+    while (self->flushed < end) {
+        Protocol *protocol = (Protocol *)self->outputs.items[self->flushed];
+        self->outputs.items[self->flushed] = NULL;
+        self->flushed++;
         protocol->output.listed = false;
         if (writer_flush(protocol) < 0) {
             /* One connection's transport must not keep the others from being flushed. */
             PyErr_WriteUnraisable((PyObject *)protocol);
         }
+        Py_DECREF(protocol);
+        if (self->flushed % STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
+            break;
+        }
     }
-    list_drop(&outputs);
 }
 
-/* Forgets the part of the list that is done, and has the loop call again if there is more. 0, or -1. */
+/* Forgets the first `done` items of a list, which are NULL; how many are left. */
+static size_t
+list_forget(object_list *list, size_t *done)
+{
+    size_t left = list->count - *done;
+    if (left == 0) {
+        list_drop(list);
+        *done = 0;
+    }
+    else if (*done > left) {
+        memcpy(list->items, list->items + *done, left * sizeof(*list->items));
+        list->count = left;
+        *done = 0;
+    }
+    return left;
+}
+
+/* Has the loop call again if there is more to do. 0, or -1. */
 static int
 turn_finish(Turn *self)
 {
-    size_t left = self->waiters.count - self->resumed;
+    size_t left = list_forget(&self->waiters, &self->resumed);
+    left += list_forget(&self->outputs, &self->flushed);
     if (left == 0) {
-        list_drop(&self->waiters);
-        self->resumed = 0;
-    }
-    else if (self->resumed > left) {
-        memcpy(self->waiters.items, self->waiters.items + self->resumed,
-               left * sizeof(*self->waiters.items));
-        self->waiters.count = left;
-        self->resumed = 0;
-    }
-    if (left == 0 && self->outputs.count == 0) {
         self->per_loop->turn = NULL;
         return 0;
     }

@@ -13,6 +13,7 @@ import channels.utils
 from channels.consumer import AsyncConsumer
 
 from atalanta._core import Dispatcher, Events, Mailbox
+from atalanta.broadcast import BroadcastSettings
 from atalanta.consumers.database import close_is_due
 from atalanta.consumers.sending import past_sessions
 from atalanta.consumers.threads import thread_dispatch
@@ -61,10 +62,22 @@ async def await_many_dispatch(
     if channel is None:
         return await _dispatch_events(Events(receive, None), dispatch)
     layer, name = channel
+    mailbox = layer.accelerated_mailbox(name)
+    consumer = _consumer_of(dispatch)
+    if isinstance(consumer, BroadcastSettings):
+        mailbox.attach(receive, consumer.broadcast_limit, consumer.broadcast_policy)
     try:
-        await _dispatch_events(Events(receive, layer.accelerated_mailbox(name)), dispatch)
+        await _dispatch_events(Events(receive, mailbox), dispatch)
     finally:
+        mailbox.detach()
         layer.release(name)
+
+
+def _consumer_of(dispatch: Callable[..., Any]) -> Any:
+    """The consumer whose bound dispatch this is; that of a sync consumer is a partial of a function."""
+    if isinstance(dispatch, functools.partial) and len(dispatch.args) == 1:
+        return dispatch.args[0]
+    return getattr(dispatch, "__self__", None)
 
 
 async def _dispatch_events(
@@ -75,9 +88,10 @@ async def _dispatch_events(
     AsyncConsumer.dispatch does two things, find the handler and close old database connections; where it is not
     overridden the handler is found in C, and it is called only when there are connections to close.
     """
-    consumer = getattr(dispatch, "__self__", None)
-    if not isinstance(consumer, AsyncConsumer):
-        return await Dispatcher(events, thread_dispatch(dispatch), None, close_is_due)
-    consumer.base_send = past_sessions(consumer.base_send)
-    stock = dispatch.__func__ is _stock_dispatch
-    await Dispatcher(events, dispatch, consumer if stock else None, close_is_due)
+    consumer = _consumer_of(dispatch)
+    stock = getattr(dispatch, "__func__", None) is _stock_dispatch
+    if isinstance(consumer, AsyncConsumer) and not consumer._sync:
+        consumer.base_send = past_sessions(consumer.base_send)
+    await Dispatcher(
+        events, thread_dispatch(dispatch), consumer if stock else None, close_is_due
+    )

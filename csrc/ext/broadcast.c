@@ -1,0 +1,145 @@
+/* Broadcast: see broadcast.h. Depends on the writer for output and on the session to close who is too slow. */
+#include "broadcast.h"
+
+#include "asgi.h"
+#include "session.h"
+#include "turn.h"
+#include "writer.h"
+
+int
+broadcast_join(Protocol *self, size_t limit, broadcast_policy policy)
+{
+    if (self->broadcast == NULL) {
+        broadcast_queue *queue = PyMem_Calloc(1, sizeof(*queue));
+        if (queue == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        queue->frames = PyList_New(0);
+        if (queue->frames == NULL) {
+            PyMem_Free(queue);
+            return -1;
+        }
+        self->broadcast = queue;
+    }
+    self->broadcast->limit = limit;
+    self->broadcast->policy = policy;
+    return 0;
+}
+
+void
+broadcast_leave(Protocol *self)
+{
+    broadcast_queue *queue = self->broadcast;
+    self->broadcast = NULL;
+    if (queue != NULL) {
+        Py_DECREF(queue->frames);
+        PyMem_Free(queue);
+    }
+}
+
+static PyObject *
+build_frame(uint8_t opcode, const void *payload, size_t n)
+{
+    uint8_t header[WS_FRAME_HEADER_MAX];
+    size_t size =
+        ws_frame_build(header, &(ws_frame_header){.length = n, .opcode = opcode, .fin = true});
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(size + n));
+    if (frame != NULL) {
+        memcpy(PyBytes_AS_STRING(frame), header, size);
+        memcpy(PyBytes_AS_STRING(frame) + size, payload, n);
+    }
+    return frame;
+}
+
+PyObject *
+broadcast_frame(const module_state *state, PyObject *message)
+{
+    bool failed;
+    PyObject *bytes = asgi_event_get(message, state->names.bytes, &failed);
+    if (bytes != NULL && PyBytes_Check(bytes)) {
+        return build_frame(WS_OPCODE_BINARY, PyBytes_AS_STRING(bytes),
+                           (size_t)PyBytes_GET_SIZE(bytes));
+    }
+    PyObject *text = failed ? NULL : asgi_event_get(message, state->names.text, &failed);
+    if (failed) {
+        return NULL;
+    }
+    if (bytes != NULL || text == NULL || !PyUnicode_Check(text)) {
+        PyErr_SetString(PyExc_TypeError, "a broadcast has 'text', a str, or 'bytes', a bytes");
+        return NULL;
+    }
+    Py_ssize_t size;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &size);
+    return utf8 == NULL ? NULL : build_frame(WS_OPCODE_TEXT, utf8, (size_t)size);
+}
+
+/* Gathers a frame, to be flushed with everybody's at the end of this turn. 0, or -1. */
+static int
+append_frame(Protocol *self, PyObject *frame)
+{
+    if (writer_append(self, PyBytes_AS_STRING(frame), (size_t)PyBytes_GET_SIZE(frame)) < 0) {
+        return -1;
+    }
+    return writer_flush_later(self);
+}
+
+/* Makes room for `size` bytes by dropping frames that wait. False if that is not enough. */
+static bool
+drop_oldest(broadcast_queue *queue, size_t size)
+{
+    Py_ssize_t count = 0;
+    while (count < PyList_GET_SIZE(queue->frames) &&
+           (queue->size > queue->limit || size > queue->limit - queue->size)) {
+        queue->size -= (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(queue->frames, count));
+        count++;
+    }
+    /* Deleting from a list of ours cannot fail: it only gets shorter. */
+    (void)PyList_SetSlice(queue->frames, 0, count, NULL);
+    return size <= queue->limit;
+}
+
+int
+broadcast_write(Protocol *self, PyObject *frame)
+{
+    broadcast_queue *queue = self->broadcast;
+    size_t size = (size_t)PyBytes_GET_SIZE(frame);
+    if (!self->output.paused && PyList_GET_SIZE(queue->frames) == 0) {
+        return append_frame(self, frame) < 0 ? -1 : 1;
+    }
+    bool fits = queue->size <= queue->limit && size <= queue->limit - queue->size;
+    if (!fits && queue->policy == BROADCAST_CLOSE) {
+        return session_too_slow(self) < 0 ? -1 : 0;
+    }
+    if (!fits && (queue->policy == BROADCAST_SKIP || !drop_oldest(queue, size))) {
+        return 0;
+    }
+    if (PyList_Append(queue->frames, frame) < 0) {
+        return -1;
+    }
+    queue->size += size;
+    return fits ? 1 : 0;
+}
+
+int
+broadcast_drain(Protocol *self)
+{
+    broadcast_queue *queue = self->broadcast;
+    if (queue == NULL || PyList_GET_SIZE(queue->frames) == 0) {
+        return 0;
+    }
+    PyObject *frames = queue->frames;
+    PyObject *empty = PyList_New(0);
+    if (empty == NULL) {
+        return -1;
+    }
+    queue->frames = empty;
+    queue->size = 0;
+    int result = 0;
+    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(frames); i++) {
+        PyObject *frame = PyList_GET_ITEM(frames, i);
+        result = writer_append(self, PyBytes_AS_STRING(frame), (size_t)PyBytes_GET_SIZE(frame));
+    }
+    Py_DECREF(frames);
+    return result < 0 ? -1 : writer_flush(self);
+}

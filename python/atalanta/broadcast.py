@@ -1,0 +1,58 @@
+"""Broadcasts: group messages that are final, written to every member without waking its consumer.
+
+`group_broadcast` sends text or bytes to a group of any channel layer. Consumers with the mixin get it through their
+handler `broadcast_message`, which sends it to the client. Where connection and layer are Atalanta's and dispatch is
+accelerated, the frame is built once and written to the connection from C instead; the handler does not run.
+
+What the short way misses: a `send` that the application or a middleware has wrapped, or overridden in the consumer. Order:
+a broadcast is written when it is delivered, after everything that the consumer has sent and before anything it sends
+later; it overtakes messages that still wait in the consumer's channel.
+"""
+
+from typing import Any, ClassVar, Literal
+
+BROADCAST_TYPE = "broadcast.message"
+
+DEFAULT_LIMIT = 1024 * 1024
+
+Policy = Literal["skip", "drop_oldest", "close"]
+
+
+async def group_broadcast(
+    channel_layer: Any, group: str, text_data: str | None = None, bytes_data: bytes | None = None
+) -> None:
+    """Send one text or binary message to the clients of every member of the group."""
+    if isinstance(text_data, str) and bytes_data is None:
+        event = {"type": BROADCAST_TYPE, "text": text_data}
+    elif text_data is None and isinstance(bytes_data, (bytes, bytearray, memoryview)):
+        event = {"type": BROADCAST_TYPE, "bytes": bytes(bytes_data)}
+    else:
+        raise TypeError("group_broadcast() takes either text_data, a str, or bytes_data, a bytes")
+    await channel_layer.group_send(group, event)
+
+
+class BroadcastSettings:
+    """What a consumer class may change about broadcasts to its slow clients."""
+
+    broadcast_limit: ClassVar[int] = DEFAULT_LIMIT
+    """Bytes of broadcasts that wait for one client, above what its transport buffers."""
+
+    broadcast_policy: ClassVar[Policy] = "skip"
+    """What happens above the limit: the message is skipped for that client, the oldest that wait are dropped, or the
+    connection is closed with 1013."""
+
+
+class AsyncBroadcastMixin(BroadcastSettings):
+    """For consumers derived from AsyncWebsocketConsumer: put it before that class."""
+
+    async def broadcast_message(self, event: dict[str, Any]) -> None:
+        """Send a broadcast that did not go the short way."""
+        await self.send(text_data=event.get("text"), bytes_data=event.get("bytes"))  # type: ignore[attr-defined]
+
+
+class BroadcastMixin(BroadcastSettings):
+    """For consumers derived from WebsocketConsumer: put it before that class."""
+
+    def broadcast_message(self, event: dict[str, Any]) -> None:
+        """Send a broadcast that did not go the short way."""
+        self.send(text_data=event.get("text"), bytes_data=event.get("bytes"))  # type: ignore[attr-defined]
