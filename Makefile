@@ -1,5 +1,5 @@
 # Every command of a contributor, one target each. `make chat` and `make test` need nothing but a
-# Debian-like system with Python 3.11+ (with venv and headers), a C compiler and make.
+# Debian-like system with Python 3.11+ (with venv and headers), a C compiler, zlib's headers and make.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +16,7 @@ CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 
 .PHONY: help chat test test-core test-python test-werror test-sanitize test-aarch64 test-autobahn \
-	bench bench-mask clean
+	bench bench-micro clean
 
 help:
 	@echo "make chat           serve the chat example"
@@ -28,7 +28,7 @@ help:
 	@echo "make test-aarch64   C unit tests for 64-bit ARM under qemu"
 	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
 	@echo "make bench          what an echoed message costs, beside uvicorn's own class"
-	@echo "make bench-mask     gigabytes per second of each masking kernel"
+	@echo "make bench-micro    units of the C core, without a network"
 
 # ---- The virtual environment ----
 
@@ -58,7 +58,7 @@ test: test-core test-python
 
 $(BUILD)/core/%: tests/core/%.c $(CORE) $(wildcard csrc/core/*.h) $(wildcard tests/core/*.h)
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O1 -g $(WARNINGS) $(SANITIZE) -Icsrc/core -o $@ $< $(CORE)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) $(SANITIZE) -Icsrc/core -o $@ $< $(CORE) -lz
 
 test-core: $(CORE_TESTS)
 	@for test in $(CORE_TESTS); do echo "$$test"; $$test || exit 1; done
@@ -95,10 +95,10 @@ test-autobahn: $(VENV)/test-installed
 bench: $(VENV)/test-installed
 	$(BIN)/python benchmarks/echo.py
 
-bench-mask:
+bench-micro:
 	@mkdir -p $(BUILD)
-	$(CC) -std=c11 -O3 -Icsrc/core -o $(BUILD)/bench-mask benchmarks/mask.c csrc/core/mask*.c
-	$(BUILD)/bench-mask
+	$(CC) -std=c11 -O3 -Icsrc/core -o $(BUILD)/bench-micro benchmarks/micro/*.c $(CORE) -lz
+	$(BUILD)/bench-micro
 
 clean:
 	rm -rf $(BUILD) $(VENV) dist python/*.egg-info python/atalanta/*.so

@@ -8,6 +8,7 @@ ATALANTA_WERROR=1        the warnings of CONTRIBUTING.md, as errors
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -18,7 +19,9 @@ from setuptools.command.build_ext import build_ext
 CORE = [
     "base64",
     "conn",
+    "deflate",
     "error",
+    "extension",
     "frame",
     "handshake",
     "mask",
@@ -36,6 +39,7 @@ EXT = [
     "awaitable",
     "broadcast",
     "callable",
+    "compression",
     "coroutine",
     "denial",
     "dispatcher",
@@ -113,6 +117,9 @@ class build_core(build_ext):
             (include / "Python.h").exists(),
             f"Python.h is not in {include}; install the headers of this Python (Debian: python3-dev)",
         )
+        command = [*self.compiler.compiler_so[:1], "-E", "-x", "c", "-"]
+        found = subprocess.run(command, input=b"#include <zlib.h>\n", capture_output=True)
+        require(found.returncode == 0, "zlib.h was not found; install zlib's headers (Debian: zlib1g-dev)")
 
     def apply_switches(self) -> None:
         name = os.environ.get("ATALANTA_BUILD", "release")
@@ -132,6 +139,6 @@ class build_core(build_ext):
 
 
 setup(
-    ext_modules=[Extension("atalanta._core", sources=SOURCES, depends=HEADERS)],
+    ext_modules=[Extension("atalanta._core", sources=SOURCES, depends=HEADERS, libraries=["z"])],
     cmdclass={"build_ext": build_core},
 )

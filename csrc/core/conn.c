@@ -1,12 +1,15 @@
 /* The connection's state machine: frames in, events out; and the control frames it answers with.
  *
- * Depends on frame, utf8 and the mask kernel it was given. Invariants between two calls: in_frame
- * if and only if frame_left > 0; message_size is at most the limit (SIZE_MAX stands for no limit,
- * so that one comparison does for both); opcode is 0 between messages. The utf8 state belongs to
- * ws_conn_take: ws_conn_next only sets it to zero where a message begins. */
+ * Depends on frame, utf8 and the mask kernel it was given; on deflate.h for an upper bound alone.
+ * Invariants between two calls: in_frame if and only if frame_left > 0; message_size is at most
+ * payload_limit (SIZE_MAX stands for no limit, so that one comparison does for both); opcode is 0
+ * between messages. The utf8 state belongs to ws_conn_take and ws_conn_check_text: ws_conn_next
+ * only sets it to zero where a message begins. */
 #include "conn.h"
 
 #include <string.h>
+
+#include "deflate.h"
 
 #define OPCODE_CONTROL 0x08 /* set in the opcodes of control frames */
 
@@ -20,6 +23,12 @@ ws_conn_init(ws_conn *conn, const ws_conn_config *config)
 }
 
 void
+ws_conn_allow_deflate(ws_conn *conn)
+{
+    conn->deflate = true;
+}
+
+void
 ws_conn_fail(ws_conn *conn)
 {
     conn->failed = true;
@@ -27,11 +36,19 @@ ws_conn_fail(ws_conn *conn)
     conn->frame_left = 0;
 }
 
-/* Admits a data frame, or says why not (sections 5.2 and 5.4). */
+/* How many bytes of payload the message under way may have. */
+static inline size_t
+payload_limit(const ws_conn *conn)
+{
+    const size_t max = conn->config.max_message;
+    return conn->compressed ? ws_deflate_bound(max) : max;
+}
+
+/* Admits a data frame, or says why not (sections 5.2 and 5.4; RFC 7692, section 6.2 for RSV1). */
 static inline int
 begin_frame(ws_conn *conn, const ws_frame_header *header)
 {
-    if (header->rsv1) {
+    if (header->rsv1 && (!conn->deflate || header->opcode == WS_OPCODE_CONTINUATION)) {
         return WS_ERROR_RSV;
     }
     if (header->opcode == WS_OPCODE_CONTINUATION) {
@@ -44,11 +61,12 @@ begin_frame(ws_conn *conn, const ws_frame_header *header)
             return WS_ERROR_INTERLEAVED;
         }
         conn->opcode = header->opcode;
+        conn->compressed = header->rsv1;
         conn->message_size = 0;
         conn->utf8 = (ws_utf8){0};
         conn->piece_begins = true;
     }
-    if (header->length > conn->config.max_message - conn->message_size) {
+    if (header->length > payload_limit(conn) - conn->message_size) {
         return WS_ERROR_TOO_BIG;
     }
     conn->message_size += (size_t)header->length;
@@ -74,6 +92,7 @@ take_piece(ws_conn *conn, const uint8_t *data, size_t n, ws_event *event)
     event->key = conn->key;
     event->phase = conn->phase;
     event->opcode = conn->opcode;
+    event->compressed = conn->compressed;
     event->begin = conn->piece_begins;
     event->fin = conn->frame_fin;
     event->end = end;
@@ -181,10 +200,20 @@ ws_conn_next(ws_conn *conn, const uint8_t *data, size_t n, size_t *consumed, ws_
 }
 
 int
+ws_conn_check_text(ws_conn *conn, const uint8_t *text, size_t n, bool end)
+{
+    if (ws_utf8_feed(&conn->utf8, text, n) && (!end || ws_utf8_complete(&conn->utf8))) {
+        return 0;
+    }
+    ws_conn_fail(conn);
+    return WS_ERROR_UTF8;
+}
+
+int
 ws_conn_take(ws_conn *conn, const ws_event *event, uint8_t *dst)
 {
     const ws_mask_kernel *mask = conn->config.mask;
-    if (event->opcode != WS_OPCODE_TEXT) {
+    if (event->opcode != WS_OPCODE_TEXT || event->compressed) {
         mask->apply(dst, event->payload, event->length, event->key, event->phase);
         return 0;
     }
@@ -192,12 +221,7 @@ ws_conn_take(ws_conn *conn, const ws_event *event, uint8_t *dst)
         mask->apply_ascii(dst, event->payload, event->length, event->key, event->phase);
     /* ASCII needs no second look, unless it follows on a character that is not complete. */
     const bool checked = ascii && ws_utf8_complete(&conn->utf8);
-    if ((checked || ws_utf8_feed(&conn->utf8, dst, event->length)) &&
-        (!event->end || ws_utf8_complete(&conn->utf8))) {
-        return 0;
-    }
-    ws_conn_fail(conn);
-    return WS_ERROR_UTF8;
+    return ws_conn_check_text(conn, dst, checked ? 0 : event->length, event->end);
 }
 
 bool

@@ -35,7 +35,7 @@ enum {
 
 typedef struct {
     const ws_mask_kernel *mask; /* borrowed, outlives the connection */
-    size_t max_message;         /* bytes of a whole message; 0: no limit */
+    size_t max_message;         /* bytes of a whole message, inflated; 0: no limit */
     bool client;                /* true: we are the client, so the peer's frames must not be masked */
 } ws_conn_config;
 
@@ -48,6 +48,8 @@ typedef struct {
     ws_utf8 utf8;
     uint8_t phase;         /* key phase of the next payload byte */
     uint8_t opcode;        /* of the message under way; 0 when there is none */
+    bool deflate;          /* permessage-deflate was negotiated */
+    bool compressed;       /* the message under way is */
     bool in_frame;         /* a data frame's header is read, its payload not all handed out */
     bool frame_fin;
     bool piece_begins;     /* the next piece is the first of its message */
@@ -68,9 +70,10 @@ typedef struct {
     uint32_t key;
     uint8_t phase;
     uint8_t opcode; /* of the message: WS_OPCODE_TEXT or WS_OPCODE_BINARY */
-    bool begin;     /* first piece of the message */
-    bool fin;       /* the frame is the last of the message */
-    bool end;       /* last piece of the message: fin, and frame_left is 0 */
+    bool compressed; /* the message's payload is DEFLATE data; see ws_conn_check_text */
+    bool begin;      /* first piece of the message */
+    bool fin;        /* the frame is the last of the message */
+    bool end;        /* last piece of the message: fin, and frame_left is 0 */
     /* WS_EVENT_PING, _PONG: the payload, unmasked. WS_EVENT_CLOSE: the reason, valid UTF-8. */
     uint8_t control[WS_CONTROL_PAYLOAD_MAX];
     uint8_t control_size;
@@ -79,20 +82,32 @@ typedef struct {
 
 void ws_conn_init(ws_conn *conn, const ws_conn_config *config);
 
+/* permessage-deflate has been negotiated: RSV1 on a message's first frame marks it as compressed
+ * (RFC 7692, section 6). To call before the first frame is shown. */
+void ws_conn_allow_deflate(ws_conn *conn);
+
 /* Looks at data[0..n). > 0: *event is filled; 0: no event without more input; < 0: a ws_error, and
  * the connection has failed. *consumed is always set: bytes that need not be shown again. What is not
  * consumed (at most WS_CONTROL_FRAME_MAX - 1 bytes when the answer is 0) comes first in the next call.
- * A data frame with no payload gives an event with length 0. */
+ * A data frame with no payload gives an event with length 0. A compressed message's payload may
+ * be above max_message by as much as DEFLATE adds to data that it cannot make smaller; what it
+ * inflates to is the decompressor's to limit. */
 int ws_conn_next(ws_conn *conn, const uint8_t *data, size_t n, size_t *consumed, ws_event *event);
 
-/* Unmasks a piece to dst (room for event->length; dst may be event->payload). Text is checked as UTF-8
- * across pieces, its end included. 0, or WS_ERROR_UTF8 and the connection has failed. */
+/* Unmasks a piece to dst (room for event->length; dst may be event->payload). Text is checked as
+ * UTF-8 across pieces, its end included, unless it is compressed. 0, or WS_ERROR_UTF8 and the
+ * connection has failed. */
 int ws_conn_take(ws_conn *conn, const ws_event *event, uint8_t *dst);
 
 /* The same for a message that lies whole in one piece (begin and end), without the UTF-8 check:
  * true when all of it is ASCII. When it is not, a text's decoder is the check; report what it finds with
  * ws_conn_fail. */
 bool ws_conn_take_whole(const ws_conn *conn, const ws_event *event, uint8_t *dst);
+
+/* The UTF-8 check for text that comes compressed: text[0..n) is the next that the message inflated
+ * to, `end` that there is no more. Answers as ws_conn_take does. A caller that decodes the message
+ * when it is whole can do without: its decoder is the check; it reports with ws_conn_fail. */
+int ws_conn_check_text(ws_conn *conn, const uint8_t *text, size_t n, bool end);
 
 /* Marks the connection failed for a cause that the caller found. */
 void ws_conn_fail(ws_conn *conn);

@@ -38,6 +38,12 @@ ws_error_text(int error)
         return "invalid close code";
     case WS_ERROR_CLOSE_REASON:
         return "close reason not valid UTF-8";
+    case WS_ERROR_DEFLATE:
+        return "invalid compressed data";
+    case WS_ERROR_DEFLATE_CUT:
+        return "compressed message cut short";
+    case WS_ERROR_MEMORY:
+        return "out of memory";
     default:
         return "protocol error";
     }
@@ -49,9 +55,13 @@ ws_error_close_code(int error)
     switch (error) {
     case WS_ERROR_UTF8:
     case WS_ERROR_CLOSE_REASON:
+    case WS_ERROR_DEFLATE:
+    case WS_ERROR_DEFLATE_CUT:
         return 1007;
     case WS_ERROR_TOO_BIG:
         return 1009;
+    case WS_ERROR_MEMORY:
+        return 1011;
     default:
         return 1002;
     }

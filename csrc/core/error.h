@@ -1,4 +1,4 @@
-/* What a peer can do wrong once the connection is open: one value per cause.
+/* Why an open connection has to fail: one value per cause, nearly all of them the peer's doing.
  *
  * Functions of the core that read input return > 0 for progress, 0 when they need more input, and
  * one of these, always negative, when the connection has to fail. */
@@ -22,13 +22,16 @@ typedef enum {
     WS_ERROR_UTF8 = -12,                /* text message that is not UTF-8 */
     WS_ERROR_CLOSE_LENGTH = -13,        /* close frame with a payload of one byte */
     WS_ERROR_CLOSE_CODE = -14,          /* close code that must not be on the wire */
-    WS_ERROR_CLOSE_REASON = -15         /* close reason that is not UTF-8 */
+    WS_ERROR_CLOSE_REASON = -15,        /* close reason that is not UTF-8 */
+    WS_ERROR_DEFLATE = -16,             /* compressed message that is not DEFLATE data */
+    WS_ERROR_DEFLATE_CUT = -17,         /* compressed message that ends inside a DEFLATE block */
+    WS_ERROR_MEMORY = -18               /* no memory for compression; not the peer's doing */
 } ws_error;
 
 /* A short text in English, fit for a close reason (at most 123 bytes) or a log line. */
 const char *ws_error_text(int error);
 
-/* The close code that RFC 6455, section 7.4.1 has for it: 1002, 1007 or 1009. */
+/* The close code that RFC 6455, section 7.4.1 has for it: 1002, 1007, 1009 or 1011. */
 uint16_t ws_error_close_code(int error);
 
 #endif

@@ -2,8 +2,8 @@
 #include "broadcast.h"
 
 #include "asgi.h"
+#include "compression.h"
 #include "session.h"
-#include "turn.h"
 #include "writer.h"
 
 int
@@ -38,8 +38,40 @@ broadcast_leave(Protocol *self)
     }
 }
 
+int
+broadcast_frames_begin(broadcast_frames *self, const module_state *state, PyObject *message)
+{
+    *self = (broadcast_frames){.opcode = WS_OPCODE_BINARY};
+    bool failed;
+    PyObject *bytes = asgi_event_get(message, state->names.bytes, &failed);
+    PyObject *text = failed ? NULL : asgi_event_get(message, state->names.text, &failed);
+    if (failed) {
+        return -1;
+    }
+    if (bytes != NULL && PyBytes_Check(bytes)) {
+        self->payload = Py_NewRef(bytes);
+        return 0;
+    }
+    if (bytes != NULL || text == NULL || !PyUnicode_Check(text)) {
+        PyErr_SetString(PyExc_TypeError, "a broadcast has 'text', a str, or 'bytes', a bytes");
+        return -1;
+    }
+    self->opcode = WS_OPCODE_TEXT;
+    self->payload = PyUnicode_AsUTF8String(text);
+    return self->payload == NULL ? -1 : 0;
+}
+
+void
+broadcast_frames_end(broadcast_frames *self)
+{
+    Py_CLEAR(self->payload);
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(self->frames); i++) {
+        Py_CLEAR(self->frames[i]);
+    }
+}
+
 static PyObject *
-build_frame(uint8_t opcode, const void *payload, size_t n)
+plain_frame(uint8_t opcode, const void *payload, size_t n)
 {
     uint8_t header[WS_FRAME_HEADER_MAX];
     size_t size =
@@ -52,26 +84,29 @@ build_frame(uint8_t opcode, const void *payload, size_t n)
     return frame;
 }
 
-PyObject *
-broadcast_frame(const module_state *state, PyObject *message)
+/* The frame for a connection, made if nobody has needed it yet. Borrowed, or NULL. */
+static PyObject *
+frame_for(Protocol *self, broadcast_frames *frames)
 {
-    bool failed;
-    PyObject *bytes = asgi_event_get(message, state->names.bytes, &failed);
-    if (bytes != NULL && PyBytes_Check(bytes)) {
-        return build_frame(WS_OPCODE_BINARY, PyBytes_AS_STRING(bytes),
-                           (size_t)PyBytes_GET_SIZE(bytes));
+    const void *payload = PyBytes_AS_STRING(frames->payload);
+    size_t n = (size_t)PyBytes_GET_SIZE(frames->payload);
+    if (self->compression != NULL && n >= self->compression->threshold) {
+        PyObject **compressed = &frames->frames[self->compression->params.server_window_bits];
+        if (*compressed == NULL) {
+            *compressed = compression_shared_frame(self, frames->opcode, payload, n);
+        }
+        if (*compressed != NULL) {
+            ws_compressor_forget(&self->compression->compressor);
+            return *compressed;
+        }
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
     }
-    PyObject *text = failed ? NULL : asgi_event_get(message, state->names.text, &failed);
-    if (failed) {
-        return NULL;
+    if (frames->frames[0] == NULL) {
+        frames->frames[0] = plain_frame(frames->opcode, payload, n);
     }
-    if (bytes != NULL || text == NULL || !PyUnicode_Check(text)) {
-        PyErr_SetString(PyExc_TypeError, "a broadcast has 'text', a str, or 'bytes', a bytes");
-        return NULL;
-    }
-    Py_ssize_t size;
-    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &size);
-    return utf8 == NULL ? NULL : build_frame(WS_OPCODE_TEXT, utf8, (size_t)size);
+    return frames->frames[0];
 }
 
 /* Gathers a frame, to be flushed with everybody's at the end of this turn. 0, or -1. */
@@ -100,9 +135,13 @@ drop_oldest(broadcast_queue *queue, size_t size)
 }
 
 int
-broadcast_write(Protocol *self, PyObject *frame)
+broadcast_write(Protocol *self, broadcast_frames *frames)
 {
     broadcast_queue *queue = self->broadcast;
+    PyObject *frame = frame_for(self, frames);
+    if (frame == NULL) {
+        return -1;
+    }
     size_t size = (size_t)PyBytes_GET_SIZE(frame);
     if (!self->output.paused && PyList_GET_SIZE(queue->frames) == 0) {
         return append_frame(self, frame) < 0 ? -1 : 1;

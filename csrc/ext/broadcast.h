@@ -7,6 +7,8 @@
 
 #include "protocol.h"
 
+#include "../core/extension.h"
+
 typedef enum {
     BROADCAST_SKIP,        /* the new frame is dropped */
     BROADCAST_DROP_OLDEST, /* frames that wait are dropped, the oldest first, until the new one fits */
@@ -26,11 +28,20 @@ int broadcast_join(Protocol *self, size_t limit, broadcast_policy policy);
 /* The connection does not take part any more; frames that wait are dropped. */
 void broadcast_leave(Protocol *self);
 
-/* The frame of a message with "text" or "bytes", as bytes. New reference, or NULL. */
-PyObject *broadcast_frame(const module_state *state, PyObject *message);
+/* One message in the forms that connections need: as it is, and compressed for each size of window. */
+typedef struct {
+    PyObject *payload; /* bytes, or str as UTF-8 */
+    uint8_t opcode;
+    PyObject *frames[WS_WINDOW_BITS_MAX + 1]; /* by window bits, made when needed; [0] is not compressed */
+} broadcast_frames;
 
-/* Writes or queues a frame; only in the thread of the connection's loop. 1; 0 when it was dropped; or -1. */
-int broadcast_write(Protocol *self, PyObject *frame);
+/* Prepares a message with "text" or "bytes". 0, or -1. */
+int broadcast_frames_begin(broadcast_frames *self, const module_state *state, PyObject *message);
+
+void broadcast_frames_end(broadcast_frames *self);
+
+/* Writes or queues the message; only in the thread of the connection's loop. 1; 0 when it was dropped; or -1. */
+int broadcast_write(Protocol *self, broadcast_frames *frames);
 
 /* The transport takes bytes again: writes what was queued. 0, or -1. */
 int broadcast_drain(Protocol *self);

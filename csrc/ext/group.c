@@ -226,8 +226,8 @@ typedef enum { DELIVERY_FULL, DELIVERY_DONE, DELIVERY_VOID } delivery;
 /* One message on its way to all members. */
 typedef struct {
     PyObject *message;
-    PyObject *frame; /* of a broadcast, or NULL */
-    PyObject *loop;  /* that runs in this thread, for a broadcast */
+    broadcast_frames frames; /* of a broadcast */
+    PyObject *loop;          /* that runs in this thread, for a broadcast; else NULL */
     double now;
 } group_message;
 
@@ -236,13 +236,13 @@ static bool
 goes_to_connection(const group_message *message, const Mailbox *mailbox)
 {
     const Protocol *connection = mailbox->connection;
-    return message->frame != NULL && connection != NULL && connection->broadcast != NULL &&
+    return message->loop != NULL && connection != NULL && connection->broadcast != NULL &&
            connection->loop == message->loop && connection->phase == PHASE_OPEN;
 }
 
 /* Delivers to the member at a place. A delivery, or -1. */
 static int
-group_deliver(Group *self, size_t place, const group_message *message)
+group_deliver(Group *self, size_t place, group_message *message)
 {
     Mailbox *mailbox = (Mailbox *)Py_NewRef((PyObject *)self->members[place].mailbox);
     mailbox_expire(mailbox, message->now);
@@ -250,7 +250,7 @@ group_deliver(Group *self, size_t place, const group_message *message)
     bool there = place < self->count && self->members[place].mailbox == mailbox;
     if (there && !member_is_void(self, &self->members[place], message->now)) {
         result = goes_to_connection(message, mailbox)
-                     ? broadcast_write(mailbox->connection, message->frame)
+                     ? broadcast_write(mailbox->connection, &message->frames)
                      : mailbox_put(mailbox, message->message, message->now);
     }
     Py_DECREF(mailbox);
@@ -259,7 +259,7 @@ group_deliver(Group *self, size_t place, const group_message *message)
 
 /* Delivers to every member; counts deliveries by kind. 0, or -1. */
 static int
-group_deliver_all(Group *self, const group_message *message, Py_ssize_t counts[2])
+group_deliver_all(Group *self, group_message *message, Py_ssize_t counts[2])
 {
     for (size_t i = 0; i < self->count;) {
         int result = group_deliver(self, i, message);
@@ -277,6 +277,14 @@ group_deliver_all(Group *self, const group_message *message, Py_ssize_t counts[2
     return 0;
 }
 
+static void
+group_message_end(group_message *message)
+{
+    broadcast_frames_end(&message->frames);
+    Py_CLEAR(message->loop);
+    Py_CLEAR(message->message);
+}
+
 /* Prepares a message, whose type decides whether it is a broadcast. 0, or -1. */
 static int
 group_message_begin(const Group *self, PyObject *event, group_message *message)
@@ -288,18 +296,15 @@ group_message_begin(const Group *self, PyObject *event, group_message *message)
     if (broadcast < 0) {
         return -1;
     }
-    if (broadcast) {
-        message->frame = broadcast_frame(state, event);
-        message->loop = message->frame == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
-        if (message->loop == NULL) {
-            Py_CLEAR(message->frame);
-            return -1;
-        }
-    }
     message->message = message_copy(state, event);
     if (message->message == NULL) {
-        Py_CLEAR(message->frame);
-        Py_CLEAR(message->loop);
+        return -1;
+    }
+    if (broadcast && broadcast_frames_begin(&message->frames, state, event) == 0) {
+        message->loop = PyObject_CallNoArgs(state->get_running_loop);
+    }
+    if (PyErr_Occurred()) {
+        group_message_end(message);
         return -1;
     }
     return 0;
@@ -321,9 +326,7 @@ group_send(Group *self, PyObject *event)
     }
     Py_ssize_t counts[2] = {0, 0};
     int result = group_deliver_all(self, &message, counts);
-    Py_DECREF(message.message);
-    Py_XDECREF(message.frame);
-    Py_XDECREF(message.loop);
+    group_message_end(&message);
     return result < 0 ? NULL : Py_BuildValue("nn", counts[DELIVERY_DONE], counts[DELIVERY_FULL]);
 }
 

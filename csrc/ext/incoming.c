@@ -2,6 +2,7 @@
 #include "incoming.h"
 
 #include "../core/handshake.h"
+#include "compression.h"
 #include "session.h"
 #include "writer.h"
 
@@ -23,7 +24,9 @@ take_data(Protocol *self, const ws_event *event)
         return 0;
     }
     PyObject *message;
-    int taken = assembly_take(&self->message, &self->conn, event, &message, &self->failure);
+    int taken = event->compressed ? compression_take(self, event, &message)
+                                  : assembly_take(&self->message, &self->conn, event, &message,
+                                                  &self->failure);
     if (taken == 1) {
         return message_queue_push_steal(&self->queue, message);
     }

@@ -5,6 +5,7 @@
 #include "protocol.h"
 
 #include "broadcast.h"
+#include "compression.h"
 #include "incoming.h"
 #include "session.h"
 #include "timers.h"
@@ -38,13 +39,13 @@ protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const keywords[] = {"loop",          "max_message_size", "ping_interval",
                                "ping_timeout",  "close_timeout",    "root_path",
-                               "app_state",     "default_headers",  NULL};
-    PyObject *loop, *root_path, *app_state, *default_headers;
+                               "app_state",     "default_headers",  "compression", NULL};
+    PyObject *loop, *root_path, *app_state, *default_headers, *compression_options;
     Py_ssize_t max_message;
     double ping_interval, ping_timeout, close_timeout;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$ndddUOO:Protocol", KEYWORD_LIST(keywords), &loop,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$ndddUOOO:Protocol", KEYWORD_LIST(keywords), &loop,
                                      &max_message, &ping_interval, &ping_timeout, &close_timeout,
-                                     &root_path, &app_state, &default_headers)) {
+                                     &root_path, &app_state, &default_headers, &compression_options)) {
         return -1;
     }
     if (self->loop != NULL) {
@@ -53,6 +54,9 @@ protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
     }
     if (max_message < 0) {
         PyErr_SetString(PyExc_ValueError, "max_message_size must be 0 (no limit) or more");
+        return -1;
+    }
+    if (compression_configure(&self->compression_settings, compression_options) < 0) {
         return -1;
     }
     self->per_loop = loop_state_get(self->state, loop);
@@ -77,6 +81,7 @@ protocol_clear(Protocol *self)
 {
     writer_detach(self);
     broadcast_leave(self);
+    compression_drop(self);
     byte_buffer_drop(&self->kept);
     message_queue_clear(&self->queue);
     Py_CLEAR(self->transport);
@@ -300,6 +305,7 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
     writer_detach(self);
     byte_buffer_drop(&self->kept);
     assembly_drop(&self->message);
+    compression_drop(self);
     int result = self->loop == NULL ? 0 : session_connection_lost(self);
     Py_XDECREF(transport);
     if (result < 0) {

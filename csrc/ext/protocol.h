@@ -39,6 +39,19 @@ typedef struct {
 } output_buffer;
 
 typedef struct broadcast_queue broadcast_queue;
+typedef struct compression compression;
+
+/* What is offered to clients that ask for permessage-deflate. */
+typedef struct {
+    size_t threshold; /* bytes */
+    bool enabled;
+    bool server_no_context_takeover;
+    bool client_no_context_takeover;
+    uint8_t server_window_bits;
+    uint8_t client_window_bits;
+    uint8_t level;
+    uint8_t memory_level;
+} compression_settings;
 
 typedef struct protocol_object {
     PyObject_HEAD
@@ -53,6 +66,7 @@ typedef struct protocol_object {
     double ping_interval; /* seconds; 0 for none */
     double ping_timeout;  /* seconds; 0 for none */
     double close_timeout; /* seconds */
+    compression_settings compression_settings;
 
     /* protocol.c */
     PyObject *transport; /* NULL before connection_made and after connection_lost */
@@ -96,6 +110,9 @@ typedef struct protocol_object {
 
     /* writer.c */
     output_buffer output;
+
+    /* compression.c */
+    compression *compression; /* NULL unless it was negotiated */
 
     /* broadcast.c */
     broadcast_queue *broadcast; /* NULL unless the connection takes part */

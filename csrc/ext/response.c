@@ -5,6 +5,7 @@
 
 #include "../core/handshake.h"
 #include "asgi.h"
+#include "compression.h"
 #include "writer.h"
 
 typedef struct {
@@ -64,6 +65,17 @@ add_subprotocol(response_builder *response, PyObject *subprotocol)
     return 0;
 }
 
+static int
+add_extension(response_builder *response, PyObject *value)
+{
+    if (byte_buffer_append_text(&response->bytes, "Sec-WebSocket-Extensions: ") < 0 ||
+        byte_buffer_append_bytes(&response->bytes, value) < 0 ||
+        byte_buffer_append_text(&response->bytes, "\r\n") < 0) {
+        return -1;
+    }
+    return 0;
+}
+
 /* Gathers what was built, when it was built well, and drops it. */
 static int
 finish(Protocol *self, response_builder *response, int result)
@@ -88,6 +100,9 @@ response_switching(Protocol *self, PyObject *subprotocol, PyObject *headers)
     }
     if (result == 0 && subprotocol != NULL) {
         result = add_subprotocol(&response, subprotocol);
+    }
+    if (result == 0 && self->compression != NULL) {
+        result = add_extension(&response, self->compression->response);
     }
     if (result == 0) {
         result = asgi_headers_walk(self->default_headers, "default headers", add_header, &response);

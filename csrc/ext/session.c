@@ -4,6 +4,7 @@
 
 #include "asgi.h"
 #include "callable.h"
+#include "compression.h"
 #include "denial.h"
 #include "incoming.h"
 #include "response.h"
@@ -96,6 +97,9 @@ session_begin(Protocol *self, const ws_request *request)
         return -1;
     }
     ws_accept_key(key.data, key.size, (uint8_t *)PyBytes_AS_STRING(self->accept_key));
+    if (compression_negotiate(self, request) < 0) {
+        return -1;
+    }
     PyObject *scope = scope_build(self, request);
     PyObject *receive = callable_new(self, false);
     PyObject *send = callable_new(self, true);
@@ -137,6 +141,7 @@ send_accept(Protocol *self, PyObject *event)
     self->phase = PHASE_OPEN;
     self->opened = true;
     Py_CLEAR(self->accept_key);
+    compression_begin(self);
     if (session_handshake_answered(self, 0) < 0 || timers_start_keepalive(self) < 0) {
         return -1;
     }
@@ -201,7 +206,7 @@ send_buffer(Protocol *self, PyObject *bytes)
                      Py_TYPE(bytes)->tp_name);
         return -1;
     }
-    int result = writer_append_frame(self, WS_OPCODE_BINARY, view.buf, (size_t)view.len);
+    int result = compression_append_frame(self, WS_OPCODE_BINARY, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     return result;
 }
@@ -219,7 +224,7 @@ send_text(Protocol *self, PyObject *text)
     if (utf8 == NULL) {
         return -1;
     }
-    return writer_append_frame(self, WS_OPCODE_TEXT, (const uint8_t *)utf8, (size_t)size);
+    return compression_append_frame(self, WS_OPCODE_TEXT, (const uint8_t *)utf8, (size_t)size);
 }
 
 static int

@@ -2,6 +2,7 @@
  * one that is out. Only time makes a ping due; what counts as life is noted by incoming.c. */
 #include "timers.h"
 
+#include "compression.h"
 #include "session.h"
 #include "writer.h"
 
@@ -136,6 +137,7 @@ keepalive_step(Protocol *self)
     if (self->phase != PHASE_OPEN || self->transport == NULL) {
         return 0;
     }
+    compression_release_idle(self);
     if (!self->ping_pending) {
         return send_ping(self);
     }

@@ -28,6 +28,7 @@ struct turn_object {
     object_list waiters;
     size_t resumed; /* of the waiters, from the first: their items are NULL */
     size_t flushed; /* likewise of the outputs */
+    bool scheduled;
 };
 
 /* ---- Lists ---- */
@@ -132,37 +133,40 @@ turn_of(LoopState *per_loop, PyObject *loop)
     memset((char *)self + sizeof(PyObject), 0, sizeof(*self) - sizeof(PyObject));
     self->per_loop = (LoopState *)Py_NewRef((PyObject *)per_loop);
     self->loop = Py_NewRef(loop);
-    PyObject_GC_Track(self);
     per_loop->turn = self;
-    if (turn_schedule(self) < 0) {
-        per_loop->turn = NULL;
-        Py_CLEAR(self);
-    }
+    PyObject_GC_Track(self);
     return self;
+}
+
+/* Puts the object on a list and sees to it that the loop calls. Scheduling comes last: in another thread the loop may
+ * have called before this returns. Steals the turn. 0, or -1. */
+static int
+turn_add_steal(Turn *self, object_list *list, PyObject *object)
+{
+    int result = list_append(list, object);
+    if (result == 0 && !self->scheduled) {
+        self->scheduled = true;
+        result = turn_schedule(self);
+        if (result < 0 && self->per_loop->turn == self) {
+            self->per_loop->turn = NULL;
+        }
+    }
+    Py_DECREF(self);
+    return result;
 }
 
 int
 turn_flush(struct protocol_object *protocol)
 {
     Turn *self = turn_of(protocol->per_loop, protocol->loop);
-    if (self == NULL) {
-        return -1;
-    }
-    int result = list_append(&self->outputs, (PyObject *)protocol);
-    Py_DECREF(self);
-    return result;
+    return self == NULL ? -1 : turn_add_steal(self, &self->outputs, (PyObject *)protocol);
 }
 
 int
 turn_resume(Waiter *waiter)
 {
     Turn *self = turn_of(waiter_loop_state(waiter), waiter_loop(waiter));
-    if (self == NULL) {
-        return -1;
-    }
-    int result = list_append(&self->waiters, (PyObject *)waiter);
-    Py_DECREF(self);
-    return result;
+    return self == NULL ? -1 : turn_add_steal(self, &self->waiters, (PyObject *)waiter);
 }
 
 /* ---- Running ---- */

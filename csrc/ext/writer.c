@@ -1,6 +1,7 @@
 /* Writer: see writer.h. The only unit that touches the descriptor. */
 #include "writer.h"
 
+#include "../core/deflate.h"
 #include "turn.h"
 
 #include <errno.h>
@@ -213,11 +214,18 @@ writer_flush_later(Protocol *self)
     if (self->output.gathered.size == 0 || self->output.listed || self->in_read_callback) {
         return 0;
     }
+    self->output.listed = true;
     if (turn_flush(self) < 0) {
+        self->output.listed = false;
         return -1;
     }
-    self->output.listed = true;
     return 0;
+}
+
+int
+writer_flush_if_full(Protocol *self)
+{
+    return self->output.gathered.size > FLUSH_THRESHOLD ? writer_flush(self) : 0;
 }
 
 static int
@@ -255,12 +263,12 @@ writer_append_frame(Protocol *self, uint8_t opcode, const uint8_t *payload, size
     memcpy(place, header, header_size);
     memcpy(place + header_size, payload, n);
     gathered->size += header_size + n;
-    return gathered->size > FLUSH_THRESHOLD ? writer_flush(self) : 0;
+    return writer_flush_if_full(self);
 }
 
 bool
 writer_gathers(const Protocol *self, size_t n)
 {
     return n < LARGE_PAYLOAD &&
-           self->output.gathered.size + WS_FRAME_HEADER_MAX + n <= FLUSH_THRESHOLD;
+           self->output.gathered.size + WS_FRAME_HEADER_MAX + ws_deflate_bound(n) <= FLUSH_THRESHOLD;
 }

@@ -20,7 +20,10 @@ int writer_append(Protocol *self, const void *data, size_t n);
 /* Gathers a data frame, or writes it at once when it is large. 0, or -1. */
 int writer_append_frame(Protocol *self, uint8_t opcode, const uint8_t *payload, size_t n);
 
-/* Whether a data frame with a payload of n bytes would be gathered and nothing written. */
+/* Flushes when much was gathered. 0, or -1. */
+int writer_flush_if_full(Protocol *self);
+
+/* Whether a data frame with a payload of n bytes, compressed or not, would be gathered and nothing written. */
 bool writer_gathers(const Protocol *self, size_t n);
 
 /* Writes what was gathered. May run Python. 0, or -1. */

@@ -67,6 +67,7 @@ class Connection(Protocol, asyncio.BufferedProtocol):
             "root_path": "",
             "app_state": {},
             "default_headers": [],
+            "compression": None,
         }
         super().__init__(asyncio.get_running_loop(), **{**settings, **options})
         self.app = app
