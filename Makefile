@@ -11,12 +11,12 @@ WARNINGS := -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-proto
 	-Wmissing-prototypes -Wvla -Wundef -Wpointer-arith -Wwrite-strings -Wcast-align \
 	-Wimplicit-fallthrough -Werror
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(wildcard python/atalanta/*)
+PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(shell find python/atalanta -name '*.py*')
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 
 .PHONY: help chat test test-core test-python test-werror test-sanitize test-aarch64 test-autobahn \
-	bench bench-micro clean
+	bench bench-full bench-compare bench-micro clean
 
 help:
 	@echo "make chat           serve the chat example"
@@ -27,7 +27,9 @@ help:
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
 	@echo "make test-aarch64   C unit tests for 64-bit ARM under qemu"
 	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
-	@echo "make bench          what an echoed message costs, beside uvicorn's own class"
+	@echo "make bench          the main table: Atalanta beside daphne and the other servers"
+	@echo "make bench-full     every workload, every server"
+	@echo "make bench-compare  two commits: A=… B=…"
 	@echo "make bench-micro    units of the C core, without a network"
 
 # ---- The virtual environment ----
@@ -92,8 +94,19 @@ test-autobahn: $(VENV)/test-installed
 
 # ---- Measurements ----
 
-bench: $(VENV)/test-installed
-	$(BIN)/python benchmarks/echo.py
+$(VENV)/bench-installed: $(VENV)/made $(PACKAGE) benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet . -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks --output main
+
+bench-full: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks --full --output full
+
+# Two commits in one run: make bench-compare A=main B=HEAD
+bench-compare: $(VENV)/bench-installed
+	$(BIN)/python -m benchmarks compare $(A) $(B)
 
 bench-micro:
 	@mkdir -p $(BUILD)

@@ -1,0 +1,1 @@
+"""What WebSocket servers cost, side by side: run `python -m benchmarks` (see README.md)."""
