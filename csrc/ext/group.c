@@ -5,6 +5,8 @@
  * again. A member that leaves is replaced by the last one. */
 #include "group.h"
 
+#include <math.h>
+
 #include "broadcast.h"
 #include "clock.h"
 #include "mailbox.h"
@@ -229,6 +231,7 @@ typedef struct {
     broadcast_frames frames; /* of a broadcast */
     PyObject *loop;          /* that runs in this thread, for a broadcast; else NULL */
     double now;
+    double expiry; /* seconds, or MAILBOX_EXPIRY */
 } group_message;
 
 /* Whether the message is a broadcast and the member's connection may be written to here. */
@@ -251,7 +254,8 @@ group_deliver(Group *self, size_t place, group_message *message)
     if (there && !member_is_void(self, &self->members[place], message->now)) {
         result = goes_to_connection(message, mailbox)
                      ? broadcast_write(mailbox->connection, &message->frames)
-                     : mailbox_put(mailbox, message->message, message->now);
+                     : mailbox_put(mailbox, message->message, message->now,
+                                   message->expiry);
     }
     Py_DECREF(mailbox);
     return result;
@@ -287,10 +291,13 @@ group_message_end(group_message *message)
 
 /* Prepares a message, whose type decides whether it is a broadcast. 0, or -1. */
 static int
-group_message_begin(const Group *self, PyObject *event, group_message *message)
+group_message_begin(const Group *self, PyObject *event, PyObject *expiry, group_message *message)
 {
     const module_state *state = self->state;
-    *message = (group_message){.now = clock_seconds()};
+    *message = (group_message){.now = clock_seconds(), .expiry = mailbox_parse_expiry(expiry)};
+    if (isnan(message->expiry)) {
+        return -1;
+    }
     PyObject *type = PyDict_Check(event) ? PyDict_GetItem(event, state->names.type) : NULL;
     int broadcast = type == NULL ? 0 : PyObject_RichCompareBool(type, state->names.broadcast_type, Py_EQ);
     if (broadcast < 0) {
@@ -311,17 +318,23 @@ group_message_begin(const Group *self, PyObject *event, group_message *message)
 }
 
 PyDoc_STRVAR(send_doc,
-             "send(message, /)\n--\n\n"
+             "send(message, expiry=None, /)\n--\n\n"
              "Put a copy of the message into every member's mailbox and wake their readers. A message of type\n"
-             "\"broadcast.message\" is written to the connections that are attached, past their consumers.\n\n"
+             "\"broadcast.message\" is written to the connections that are attached, past their consumers.\n"
+             "An `expiry` in seconds takes the place of the mailboxes'.\n\n"
              "Returns how many got it and how many did not, as they were full. Ends memberships that have\n"
              "expired, and those of channels on which a message has expired unread.");
 
 static PyObject *
-group_send(Group *self, PyObject *event)
+group_send(Group *self, PyObject *const *args, Py_ssize_t nargs)
 {
     group_message message;
-    if (group_check(self) < 0 || group_message_begin(self, event, &message) < 0) {
+    if (nargs < 1 || nargs > 2) {
+        PyErr_Format(PyExc_TypeError, "send() takes 1 or 2 arguments, got %zd", nargs);
+        return NULL;
+    }
+    if (group_check(self) < 0 ||
+        group_message_begin(self, args[0], nargs > 1 ? args[1] : NULL, &message) < 0) {
         return NULL;
     }
     Py_ssize_t counts[2] = {0, 0};
@@ -378,7 +391,7 @@ group_length(Group *self)
 static PyMethodDef group_methods[] = {
     {"add", (PyCFunction)group_add, METH_VARARGS, add_doc},
     {"discard", (PyCFunction)group_discard, METH_O, discard_doc},
-    {"send", (PyCFunction)group_send, METH_O, send_doc},
+    {"send", (PyCFunction)(void (*)(void))group_send, METH_FASTCALL, send_doc},
     {"expire", (PyCFunction)group_expire, METH_NOARGS, expire_doc},
     {"members", (PyCFunction)group_members, METH_NOARGS, members_doc},
     {NULL, NULL, 0, NULL},

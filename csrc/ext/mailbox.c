@@ -1,6 +1,8 @@
 /* Mailbox: see mailbox.h. Depends on turn.h to resume readers. */
 #include "mailbox.h"
 
+#include <math.h>
+
 #include "broadcast.h"
 #include "callable.h"
 #include "clock.h"
@@ -50,13 +52,32 @@ void
 mailbox_expire(Mailbox *self, double now)
 {
     while (self->count > 0 && self->slots[self->head].expires <= now) {
-        self->lapsed = now;
+        if (!self->slots[self->head].own_expiry) {
+            self->lapsed = now;
+        }
         Py_DECREF(mailbox_pop(self));
     }
 }
 
+double
+mailbox_parse_expiry(PyObject *expiry)
+{
+    if (expiry == NULL || expiry == Py_None) {
+        return MAILBOX_EXPIRY;
+    }
+    double seconds = PyFloat_AsDouble(expiry);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return Py_NAN;
+    }
+    if (!(seconds > 0)) {
+        PyErr_Format(PyExc_ValueError, "expiry: expected seconds above 0, got %R", expiry);
+        return Py_NAN;
+    }
+    return seconds;
+}
+
 int
-mailbox_put(Mailbox *self, PyObject *message, double now)
+mailbox_put(Mailbox *self, PyObject *message, double now, double expiry)
 {
     mailbox_expire(self, now);
     if (self->count >= self->capacity) {
@@ -67,7 +88,8 @@ mailbox_put(Mailbox *self, PyObject *message, double now)
     }
     mailbox_slot *slot = &self->slots[(self->head + self->count) & (self->room - 1)];
     slot->message = Py_NewRef(message);
-    slot->expires = now + self->expiry;
+    slot->own_expiry = expiry != MAILBOX_EXPIRY;
+    slot->expires = now + (slot->own_expiry ? expiry : self->expiry);
     self->count++;
     return mailbox_wake_reader(self) < 0 ? -1 : 1;
 }
@@ -224,22 +246,31 @@ mailbox_dealloc(Mailbox *self)
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(put_doc, "put(message, /)\n--\n\n"
-                      "Append a copy of the message and wake a reader. False when the mailbox is full.");
+PyDoc_STRVAR(put_doc, "put(message, expiry=None, /)\n--\n\n"
+                      "Append a copy of the message and wake a reader. False when the mailbox is full. An\n"
+                      "`expiry` in seconds takes the place of the mailbox's.");
 
 static PyObject *
-mailbox_put_method(Mailbox *self, PyObject *message)
+mailbox_put_method(Mailbox *self, PyObject *const *args, Py_ssize_t nargs)
 {
+    if (nargs < 1 || nargs > 2) {
+        PyErr_Format(PyExc_TypeError, "put() takes 1 or 2 arguments, got %zd", nargs);
+        return NULL;
+    }
+    double expiry = mailbox_parse_expiry(nargs > 1 ? args[1] : NULL);
+    if (isnan(expiry)) {
+        return NULL;
+    }
     double now = clock_seconds();
     mailbox_expire(self, now);
     if (self->count >= self->capacity) {
         Py_RETURN_FALSE;
     }
-    PyObject *copy = message_copy(self->state, message);
+    PyObject *copy = message_copy(self->state, args[0]);
     if (copy == NULL) {
         return NULL;
     }
-    int result = mailbox_put(self, copy, now);
+    int result = mailbox_put(self, copy, now, expiry);
     Py_DECREF(copy);
     return result < 0 ? NULL : PyBool_FromLong(result);
 }
@@ -335,7 +366,7 @@ mailbox_get_waiting(Mailbox *self, void *Py_UNUSED(closure))
 static PyMethodDef mailbox_methods[] = {
     {"attach", (PyCFunction)mailbox_attach, METH_VARARGS, attach_doc},
     {"detach", (PyCFunction)mailbox_detach, METH_NOARGS, detach_doc},
-    {"put", (PyCFunction)mailbox_put_method, METH_O, put_doc},
+    {"put", (PyCFunction)(void (*)(void))mailbox_put_method, METH_FASTCALL, put_doc},
     {"clear", (PyCFunction)mailbox_clear_method, METH_NOARGS, clear_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -13,6 +13,7 @@ struct protocol_object;
 typedef struct {
     PyObject *message; /* never handed out while another mailbox has it too */
     double expires;    /* clock_seconds */
+    bool own_expiry;   /* the sender's: that it expires says nothing of the reader */
 } mailbox_slot;
 
 typedef struct mailbox_object {
@@ -33,8 +34,13 @@ typedef struct mailbox_object {
 
 extern PyType_Spec mailbox_spec;
 
-/* Appends a message that nobody else changes and wakes a reader. 1, 0 when full, or -1. */
-int mailbox_put(Mailbox *self, PyObject *message, double now);
+/* Appends a message that nobody else changes and wakes a reader; `expiry` in seconds, MAILBOX_EXPIRY for the
+ * mailbox's own. 1, 0 when full, or -1. */
+#define MAILBOX_EXPIRY (-1.0)
+int mailbox_put(Mailbox *self, PyObject *message, double now, double expiry);
+
+/* The seconds of an `expiry` argument: MAILBOX_EXPIRY for None or NULL. NaN with an exception. */
+double mailbox_parse_expiry(PyObject *expiry);
 
 /* The oldest message that has not expired, copied unless it is the only one of its kind. New reference; NULL
  * without an exception when there is none. */

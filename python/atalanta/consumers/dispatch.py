@@ -14,6 +14,7 @@ from channels.consumer import AsyncConsumer
 
 from atalanta._core import Dispatcher, Events, Mailbox
 from atalanta.broadcast import BroadcastSettings
+from atalanta.consumers.concurrent import dispatch_concurrently
 from atalanta.consumers.database import close_is_due
 from atalanta.consumers.sending import past_sessions
 from atalanta.consumers.threads import thread_dispatch
@@ -92,6 +93,10 @@ async def _dispatch_events(
     stock = getattr(dispatch, "__func__", None) is _stock_dispatch
     if isinstance(consumer, AsyncConsumer) and not consumer._sync:
         consumer.base_send = past_sessions(consumer.base_send)
-    await Dispatcher(
-        events, thread_dispatch(dispatch), consumer if stock else None, close_is_due
-    )
+    limit = getattr(consumer, "concurrent_dispatch", 1)
+    if limit > 1:
+        await dispatch_concurrently(events, thread_dispatch(dispatch), limit)
+    else:
+        await Dispatcher(
+            events, thread_dispatch(dispatch), consumer if stock else None, close_is_due
+        )

@@ -50,10 +50,13 @@ class LocalChannels:
         if mailbox is not None and mailbox.idle:
             del self._mailboxes[channel]
 
-    def put(self, channel: str, message: dict[str, Any]) -> bool:
-        """Deliver a copy of the message to the channel; False if that is over its capacity."""
+    def put(self, channel: str, message: dict[str, Any], expiry: float | None = None) -> bool:
+        """Deliver a copy of the message to the channel; False if that is over its capacity.
+
+        `expiry` is the message's own, in seconds.
+        """
         self._sweep_when_due()
-        return self.mailbox(channel).put(message)
+        return self.mailbox(channel).put(message, expiry)
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """Wait for the channel's next message. Cancelling loses nothing."""
@@ -90,13 +93,15 @@ class LocalChannels:
         """The groups that have members."""
         return list(self._groups)
 
-    def deliver(self, group: str, message: dict[str, Any]) -> tuple[int, int]:
+    def deliver(
+        self, group: str, message: dict[str, Any], expiry: float | None = None
+    ) -> tuple[int, int]:
         """Deliver a copy to every member; how many got it, and how many were over capacity."""
         self._sweep_when_due()
         members = self._groups.get(group)
         if members is None:
             return 0, 0
-        return members.send(message)
+        return members.send(message, expiry)
 
     # ---- For both ----
 

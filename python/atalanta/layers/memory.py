@@ -26,11 +26,16 @@ class InMemoryChannelLayer(ChannelLayer):
         """Each group's channels with the time of their last `group_add`."""
         return self.local.groups()
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        """Send a copy of the message to one channel. Raises ChannelFull over its capacity."""
+    async def send(
+        self, channel: str, message: dict[str, Any], *, expiry: float | None = None
+    ) -> None:
+        """Send a copy of the message to one channel. Raises ChannelFull over its capacity.
+
+        A message with an `expiry` of its own is dropped after so many seconds, silently.
+        """
         self.require_message(message)
         self.require_valid_channel_name(channel)
-        if not self.local.put(channel, message):
+        if not self.local.put(channel, message, expiry):
             raise ChannelFull(channel)
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -59,11 +64,13 @@ class InMemoryChannelLayer(ChannelLayer):
         self.require_valid_channel_name(channel)
         self.local.leave(group, channel)
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send a copy to every member; those over capacity miss it."""
+    async def group_send(
+        self, group: str, message: dict[str, Any], *, expiry: float | None = None
+    ) -> None:
+        """Send a copy to every member; those over capacity miss it. `expiry` as for `send`."""
         self.require_message(message)
         self.require_valid_group_name(group)
-        delivered, dropped = self.local.deliver(group, message)
+        delivered, dropped = self.local.deliver(group, message, expiry)
         if dropped:
             self.note_dropped(dropped, f"members of group {group}")
         if delivered:
