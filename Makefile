@@ -15,11 +15,14 @@ PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(shell find python
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 
-.PHONY: help chat test test-core test-python test-werror test-sanitize test-aarch64 test-autobahn \
+.PHONY: help chat chat-redis notifications ticker test test-core test-python test-werror test-sanitize test-aarch64 test-autobahn \
 	bench bench-full bench-compare bench-micro clean
 
 help:
 	@echo "make chat           serve the chat example"
+	@echo "make chat-redis     the chat with two processes, on Redis (REDIS_URL)"
+	@echo "make notifications  serve the notifications example"
+	@echo "make ticker         serve the ticker example"
 	@echo "make test           all unit, contract and integration tests"
 	@echo "make test-core      C unit tests under AddressSanitizer and UBSan"
 	@echo "make test-python    Python tests"
@@ -53,6 +56,21 @@ $(VENV)/test-installed: $(VENV)/made $(PACKAGE)
 
 chat: $(VENV)/chat-installed
 	$(BIN)/python examples/chat/serve.py
+
+$(VENV)/examples-installed: $(VENV)/made $(PACKAGE) $(wildcard examples/*/requirements.txt)
+	$(BIN)/python -m pip install --quiet ".[redis]" $(patsubst %,-r %,$(wildcard examples/*/requirements.txt))
+	@touch $@
+
+chat-redis: $(VENV)/examples-installed
+	cd examples/chat && REDIS_URL=$${REDIS_URL:-redis://localhost:6379} \
+		$(abspath $(BIN))/python -m atalanta mysite.asgi:application --workers 2
+
+notifications: $(VENV)/examples-installed
+	cd examples/notifications && $(abspath $(BIN))/python manage.py migrate -v0 && \
+		$(abspath $(BIN))/python manage.py demo_users && $(abspath $(BIN))/python manage.py runserver
+
+ticker: $(VENV)/examples-installed
+	cd examples/ticker && $(abspath $(BIN))/python manage.py runserver
 
 # ---- Tests ----
 

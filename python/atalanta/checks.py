@@ -1,0 +1,69 @@
+"""Django system checks: who serves `runserver`, and settings of daphne's that nobody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+
+from atalanta.options import SETTING, OptionError
+from atalanta.sources import from_settings
+
+STATICFILES = "django.contrib.staticfiles"
+
+# Settings of daphne's runserver, and ours in their place.
+DAPHNE_SETTINGS = {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": "WEBSOCKET_MAX_MESSAGE_SIZE"}
+
+
+def check_installed_apps(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """The first app of INSTALLED_APPS that has a `runserver` is the one whose `runserver` runs."""
+    names = [config.name for config in apps.get_app_configs()]
+    return [*_check_order(names), *_check_setting()]
+
+
+def _check_order(names: list[str]) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    if STATICFILES in names and names.index(STATICFILES) < names.index("atalanta"):
+        messages.append(
+            Error(
+                "atalanta is listed after django.contrib.staticfiles in INSTALLED_APPS, so runserver is "
+                "Django's own, without WebSockets.",
+                hint="Put 'atalanta' at the top of INSTALLED_APPS.",
+                id="atalanta.E001",
+            )
+        )
+    if "daphne" in names:
+        first = min("atalanta", "daphne", key=names.index)
+        messages.append(
+            Warning(
+                f"Both atalanta and daphne are in INSTALLED_APPS; runserver is {first}'s, the first of them.",
+                hint="Remove 'daphne', or, to go back to it, 'atalanta'.",
+                id="atalanta.W001",
+            )
+        )
+    return messages
+
+
+def _check_setting() -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    try:
+        ours = from_settings(getattr(settings, SETTING, {}))
+    except OptionError as error:
+        text = str(error)
+        messages.append(
+            Error(text[0].upper() + text[1:] + ("" if text.endswith("?") else "."), id="atalanta.E002")
+        )
+        ours = {}
+    for theirs, key in DAPHNE_SETTINGS.items():
+        if hasattr(settings, theirs) and key.lower() not in ours and not apps.is_installed("daphne"):
+            messages.append(
+                Warning(
+                    f"The setting {theirs} is daphne's and has no effect.",
+                    hint=f"Write {SETTING} = {{{key!r}: {getattr(settings, theirs)!r}}} instead.",
+                    id="atalanta.W002",
+                )
+            )
+    return messages

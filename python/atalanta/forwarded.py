@@ -1,0 +1,98 @@
+"""The headers of a reverse proxy: the client's address and the scheme as the proxy saw them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Any
+
+SCHEMES = {"http": ("http", "ws"), "ws": ("http", "ws"), "https": ("https", "wss"), "wss": ("https", "wss")}
+
+UNIX = "unix"
+
+
+class TrustedPeers:
+    """Whose headers are believed: addresses, networks, `unix` for peers on a Unix socket, or `*` for
+    everybody.
+
+    Raises ValueError for anything else.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        names = set(names)
+        self.everybody = "*" in names
+        self.unix = UNIX in names
+        self.networks = [ipaddress.ip_network(name, strict=False) for name in sorted(names - {"*", UNIX})]
+
+    def __contains__(self, host: str | None) -> bool:
+        if self.everybody:
+            return True
+        if not host:
+            return self.unix
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        # A socket for both families shows IPv4 peers as ::ffff:192.0.2.1.
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self.networks)
+
+
+class ForwardedHeaders:
+    """ASGI middleware that puts the forwarded address, port and scheme into the scope.
+
+    With everybody trusted the first address of the list is the client's, as in daphne; otherwise the last one
+    that is not itself a trusted proxy's, since clients can write what they like before it. A WebSocket's
+    `receive` and `send` are handed on as they are.
+    """
+
+    def __init__(self, app: Any, trusted: TrustedPeers, address_header: str, port_header: str) -> None:
+        self.app = app
+        self.trusted = trusted
+        self.address_header = address_header.lower().encode("latin-1")
+        self.port_header = port_header.lower().encode("latin-1")
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] in ("http", "websocket"):
+            client = scope.get("client")
+            if (client[0] if client else None) in self.trusted:
+                self.apply(scope)
+        await self.app(scope, receive, send)
+
+    def apply(self, scope: dict[str, Any]) -> None:
+        addresses, port, scheme = [], None, None
+        for name, value in scope["headers"]:
+            if name == self.address_header:
+                addresses += value.decode("latin-1").split(",")
+            elif name == self.port_header:
+                port = value.decode("latin-1").strip()
+            elif name == b"x-forwarded-proto":
+                scheme = value.decode("latin-1").strip().lower()
+        host, own_port = self.client(addresses)
+        if host:
+            scope["client"] = (host, int(port) if port and port.isascii() and port.isdigit() else own_port)
+        if scheme in SCHEMES:
+            scope["scheme"] = SCHEMES[scheme][scope["type"] == "websocket"]
+
+    def client(self, addresses: list[str]) -> tuple[str, int]:
+        """The client's address and port (0 if it is not given); an empty address if there is none."""
+        found = [split_port(address.strip()) for address in addresses]
+        if not found:
+            return "", 0
+        if not self.trusted.everybody:
+            for host, port in reversed(found):
+                if host not in self.trusted:
+                    return host, port
+        return found[0]
+
+
+def split_port(text: str) -> tuple[str, int]:
+    """`192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` and `[2001:db8::1]:80` to host and port; 0 for no port."""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    else:
+        return text, 0
+    return host, int(port) if port.isascii() and port.isdigit() else 0

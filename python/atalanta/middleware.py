@@ -1,0 +1,144 @@
+"""What the server does around each request: the access log and the time limit of HTTP responses.
+
+Both are ASGI middleware that wraps `send` for HTTP only; a WebSocket's `receive` and `send` are handed on as
+they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+ActionLogger = Callable[[str, str, dict[str, Any]], None]
+"""Called with "http" or "websocket", what happened, and details: the interface of daphne's action loggers."""
+
+logger = logging.getLogger("atalanta")
+
+
+class AccessLog:
+    """An action logger that writes lines like those of NCSA's log format, as daphne does, to a stream."""
+
+    ACTIONS = {
+        "connecting": "WSCONNECTING",
+        "connected": "WSCONNECT",
+        "disconnected": "WSDISCONNECT",
+        "rejected": "WSREJECT",
+    }
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __call__(self, protocol: str, action: str, details: dict[str, Any]) -> None:
+        word = details["method"] if protocol == "http" else self.ACTIONS[action]
+        now = datetime.datetime.now().strftime("%d/%b/%Y:%H:%M:%S")
+        self.stream.write(
+            f'{details["client"] or "-"} - - [{now}] "{word} {details["path"]}" '
+            f"{details.get('status') or '-'} {details.get('size') or '-'}\n"
+        )
+        self.stream.flush()
+
+
+def client_of(scope: dict[str, Any]) -> str | None:
+    """The client as logs show it."""
+    client = scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else None
+
+
+def path_of(scope: dict[str, Any]) -> str:
+    """The path as it came, so with escapes for everything that could break a line of a log."""
+    return scope["raw_path"].decode("ascii", "backslashreplace")
+
+
+class LogActions:
+    """ASGI middleware that tells an action logger of HTTP responses, and of WebSockets that ask for
+    acceptance."""
+
+    def __init__(self, app: Any, log: ActionLogger) -> None:
+        self.app = app
+        self.log = log
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await self.run_http(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            self.log("websocket", "connecting", {"path": path_of(scope), "client": client_of(scope)})
+        await self.app(scope, receive, send)
+
+    async def run_http(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        started = time.monotonic()
+        status, size, logged = 500, 0, False
+
+        def complete() -> None:
+            nonlocal logged
+            if logged:
+                return
+            logged = True
+            query = scope["query_string"].decode("ascii", "backslashreplace")
+            details = {
+                "path": path_of(scope) + (f"?{query}" if query else ""),
+                "status": status,
+                "method": scope["method"],
+                "client": client_of(scope),
+                "time_taken": time.monotonic() - started,
+                "size": size,
+            }
+            self.log("http", "complete", details)
+
+        async def send_and_note(message: dict[str, Any]) -> None:
+            nonlocal status, size
+            await send(message)
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif message["type"] == "http.response.body":
+                size += len(message.get("body") or b"")
+                if not message.get("more_body"):
+                    complete()
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        finally:
+            complete()
+
+
+class HttpTimeout:
+    """ASGI middleware that ends an HTTP request after a number of seconds: with 503, or, if the response has
+    begun, by closing the connection."""
+
+    BODY = b"Application failed to respond within time limit."
+
+    def __init__(self, app: Any, seconds: float) -> None:
+        self.app = app
+        self.seconds = seconds
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_and_note(message: dict[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        timeout = asyncio.timeout(self.seconds)
+        try:
+            async with timeout:
+                await self.app(scope, receive, send_and_note)
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            if started:
+                logger.warning("Application timed out while sending response: %s", path_of(scope))
+            else:
+                await self.refuse(send)
+
+    async def refuse(self, send: Any) -> None:
+        headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(self.BODY)).encode())]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": self.BODY})

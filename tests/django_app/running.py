@@ -1,0 +1,142 @@
+"""`manage.py` as developers run it: a process of its own, on a free port, spoken to with real clients."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from websockets.sync.client import connect
+
+PROJECT = Path(__file__).parent / "project"
+GUARD = 20  # seconds; only ever reached by a server that hangs
+
+BANNER = re.compile(r"development server at (https?)://(\S+):(\d+)/\n")
+
+
+def until(condition, what):
+    """The first true result of `condition()`."""
+    deadline = time.monotonic() + GUARD
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"{what}: did not come true")
+
+
+def environment(directory, settings, **variables):
+    taken = {
+        name: value for name, value in os.environ.items() if not name.startswith(("ATALANTA_", "DJANGO_"))
+    }
+    # The servers run in directories of their own.
+    paths = [os.path.abspath(path) for path in taken.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {
+        **taken,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        "PROJECT": json.dumps(settings),
+        "PROJECT_DATA": str(directory),
+        **variables,
+    }
+
+
+def manage(directory, *arguments, settings=None, variables=None):
+    """The finished process of a command that ends by itself."""
+    return subprocess.run(
+        [sys.executable, PROJECT / "manage.py", *map(str, arguments)],
+        env=environment(directory, settings or {}, **(variables or {})),
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=3 * GUARD,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+class Server:
+    """A running `runserver`."""
+
+    def __init__(self, process, log, project):
+        self.process = process
+        self.log_path = log
+        self.project = project
+
+    @property
+    def log(self):
+        return self.log_path.read_text()
+
+    @property
+    def banners(self):
+        """(scheme, host, port) of each start."""
+        return BANNER.findall(self.log)
+
+    @property
+    def url(self):
+        scheme, host, port = self.banners[-1]
+        return f"{scheme}://{host}:{port}"
+
+    def logged(self, text):
+        return until(lambda: text in self.log, f"{text!r} in the log:\n{self.log}\n")
+
+    def get(self, path="/", tls=None):
+        """(status, text)"""
+        try:
+            with urlopen(self.url + path, timeout=GUARD, context=tls) as response:
+                return response.status, response.read().decode()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def connect(self, path="/echo", **options):
+        return connect("ws" + self.url.removeprefix("http") + path, open_timeout=GUARD, **options)
+
+    def stop(self):
+        """The exit status after Control-C, which a terminal sends to the whole group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(GUARD)
+
+
+@contextlib.contextmanager
+def runserver(directory, *arguments, settings=None, where="127.0.0.1:0", copy=False):
+    """A Server; `copy` gives it a project of its own, which the test may change."""
+    project = directory / "project" if copy else PROJECT
+    if copy:
+        shutil.copytree(PROJECT, project)
+    log = directory / f"runserver-{time.monotonic_ns()}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, project / "manage.py", "runserver", where, *map(str, arguments)],
+            env=environment(directory, settings or {}),
+            cwd=directory,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    server = Server(process, log, project)
+    try:
+        until(lambda: server.banners or process.poll() is not None, "the banner")
+        assert process.poll() is None, server.log
+        until(lambda: answers(server), f"an answer:\n{server.log}")
+        yield server
+    finally:
+        # The reloader's child is in the same group.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def answers(server):
+    _, host, port = server.banners[-1]
+    with contextlib.suppress(OSError):
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+        return True
+    return False

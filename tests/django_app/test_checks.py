@@ -1,0 +1,69 @@
+"""System checks: who serves runserver, and settings that have no effect."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from .running import GUARD, PROJECT, environment, manage
+
+STATIC = "django.contrib.staticfiles"
+
+# Settings, what the one message says (none: no message), and the app whose runserver runs.
+CASES = [
+    ({}, [], "atalanta"),
+    ({"INSTALLED_APPS": ["shop", "atalanta", STATIC]}, [], "atalanta"),
+    ({"INSTALLED_APPS": ["atalanta", "shop"]}, [], "atalanta"),
+    ({"INSTALLED_APPS": [STATIC, "atalanta"]}, ["atalanta.E001", "Put 'atalanta' at the top"], STATIC),
+    (
+        {"INSTALLED_APPS": ["daphne", "atalanta", STATIC]},
+        ["atalanta.W001", "runserver is daphne's, the first of them", "Remove 'daphne'"],
+        "daphne",
+    ),
+    (
+        {"INSTALLED_APPS": ["atalanta", "daphne", STATIC]},
+        ["atalanta.W001", "runserver is atalanta's"],
+        "atalanta",
+    ),
+    (
+        {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": 5},
+        ["atalanta.W002", "Write ATALANTA = {'WEBSOCKET_MAX_MESSAGE_SIZE': 5} instead."],
+        "atalanta",
+    ),
+    ({"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": 5, "ATALANTA": {"WEBSOCKET_MAX_MESSAGE_SIZE": 5}}, [], "atalanta"),
+    ({"ATALANTA": {"PING_INTERVALL": 5}}, ["atalanta.E002", "did you mean 'PING_INTERVAL'?"], "atalanta"),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("checks")
+    done = subprocess.run(
+        [sys.executable, PROJECT / "check_cases.py"],
+        env=environment(directory, {}),
+        cwd=directory,
+        input=json.dumps([settings for settings, _, _ in CASES]),
+        capture_output=True,
+        text=True,
+        timeout=GUARD,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_checks(answers, number):
+    _, expected, first = CASES[number]
+    messages, runserver = answers[number]
+    assert len(messages) == bool(expected), messages
+    for text in expected:
+        assert text in messages[0]
+    assert runserver == first
+
+
+def test_the_checks_are_registered(tmp_path):
+    done = manage(tmp_path, "check", settings={"INSTALLED_APPS": [STATIC, "atalanta", "shop"]})
+    assert done.returncode == 1
+    assert "(atalanta.E001)" in done.stderr and "Traceback" not in done.stderr
+    assert manage(tmp_path, "check").returncode == 0

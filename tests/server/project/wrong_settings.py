@@ -1,0 +1,2 @@
+SECRET_KEY = "for tests only"
+ATALANTA = {"PING_INTERVALL": 5}

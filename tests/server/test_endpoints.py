@@ -1,0 +1,224 @@
+"""Where to listen: daphne's endpoint strings, sockets, and why one cannot be had."""
+
+import os
+import socket
+import stat
+
+import pytest
+from atalanta.endpoints import (
+    Endpoint,
+    ListenError,
+    Listeners,
+    certificate_of,
+    describe,
+    endpoints_of,
+    open_sockets,
+    parse_endpoint,
+)
+from atalanta.options import OptionError
+from atalanta.sources import merged
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint"),
+    [
+        ("tcp:8000", Endpoint(host="0.0.0.0", port=8000)),
+        ("tcp:port=8000:interface=127.0.0.1", Endpoint(host="127.0.0.1", port=8000)),
+        (r"tcp:8000:interface=\:\:1", Endpoint(host="::1", port=8000)),
+        ("tcp6:8000", Endpoint(host="::", port=8000)),
+        ("ssl:443", Endpoint(host="0.0.0.0", port=443, keyfile="server.pem", certfile="server.pem")),
+        (
+            "ssl:443:privateKey=key.pem:certKey=crt.pem:interface=::1".replace("::1", r"\:\:1"),
+            Endpoint(host="::1", port=443, keyfile="key.pem", certfile="crt.pem"),
+        ),
+        ("ssl:443:key.pem", Endpoint(host="0.0.0.0", port=443, keyfile="key.pem", certfile="key.pem")),
+        ("unix:/run/x.sock", Endpoint(path="/run/x.sock")),
+        ("unix:address=/run/x.sock:mode=660:lockfile=1", Endpoint(path="/run/x.sock", mode=0o660)),
+        (r"unix:/run/a\:b", Endpoint(path="/run/a:b")),
+        ("fd:fileno=3", Endpoint(fileno=3)),
+        ("fd:3", Endpoint(fileno=3)),
+    ],
+)
+def test_endpoint_strings(text, endpoint):
+    assert parse_endpoint(text) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("onion:80", "'onion' is none of tcp"),
+        ("8000", "'8000' is none of tcp"),
+        ("tcp", "'port' is missing"),
+        ("tcp:http", "port 'http' is not a number"),
+        ("tcp:70000", "not between 0 and 65535"),
+        ("tcp:80:backlog=5", "use --backlog"),
+        ("ssl:80:extraCertChain=x.pem", "put the chain into the file of certKey"),
+        ("ssl:80:nonsense=1", "'nonsense' is not offered here"),
+        ("tcp:80:127.0.0.1:more", "'more' has no name"),
+        ("unix:mode=660", "'address' is missing"),
+        ("unix:/x:mode=999", "mode '999' is not a number"),
+        ("fd:x", "fileno 'x' is not a number"),
+        ("systemd:domain=INET:index=0", "systemd has passed no socket number 0"),
+    ],
+)
+def test_endpoint_strings_that_are_refused(text, reason):
+    with pytest.raises(OptionError, match=reason):
+        parse_endpoint(text)
+
+
+def test_sockets_of_systemd(monkeypatch):
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "2")
+    assert parse_endpoint("systemd:domain=INET:index=1") == Endpoint(fileno=4)
+    with pytest.raises(OptionError, match="number 2"):
+        parse_endpoint("systemd:domain=INET:index=2")
+    monkeypatch.setenv("LISTEN_PID", "1")
+    with pytest.raises(OptionError, match="number 1"):
+        parse_endpoint("systemd:domain=INET:index=1")
+
+
+DEFAULT = Endpoint(host="127.0.0.1", port=8000)
+
+
+@pytest.mark.parametrize(
+    ("given", "endpoints"),
+    [
+        ({}, [DEFAULT]),
+        ({"bind": "::1"}, [Endpoint(host="::1", port=8000)]),
+        ({"bind": "[::1]", "port": 1}, [Endpoint(host="::1", port=1)]),
+        ({"port": 0}, [Endpoint(host="127.0.0.1", port=0)]),
+        ({"unix_socket": "/x"}, [Endpoint(path="/x")]),
+        ({"unix_socket": "/x", "port": 1}, [Endpoint(path="/x"), Endpoint(host="127.0.0.1", port=1)]),
+        ({"fd": 0}, [Endpoint(fileno=0)]),
+        ({"endpoint": ["unix:/y"], "fd": 3}, [Endpoint(path="/y"), Endpoint(fileno=3)]),
+    ],
+)
+def test_options_combine_as_in_daphne(given, endpoints):
+    """ASGI.md, daphne's CLI: 127.0.0.1:8000 only if nothing else is bound; a host alone gets port 8000."""
+    assert endpoints_of(merged(given)) == endpoints
+
+
+@pytest.mark.parametrize(
+    ("given", "pair"),
+    [
+        ({}, (None, None)),
+        ({"ssl_certfile": "c"}, ("c", None)),
+        ({"ssl_certfile": "c", "ssl_keyfile": "k", "unix_socket": "/x"}, ("c", "k")),
+        ({"endpoint": ["ssl:1:k:c", "ssl:2:k:c"]}, ("c", "k")),
+    ],
+)
+def test_the_certificate_of_all_endpoints(given, pair):
+    options = merged(given)
+    assert certificate_of(options, endpoints_of(options)) == pair
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"endpoint": ["ssl:1:k:c"], "port": 80}, "with TLS or without"),
+        ({"endpoint": ["ssl:1:k:c", "ssl:2:k:d"]}, "one certificate"),
+        ({"endpoint": ["ssl:1:k:c"], "ssl_certfile": "d"}, "one certificate"),
+    ],
+)
+def test_mixtures_of_certificates_are_refused(given, reason):
+    options = merged(given)
+    with pytest.raises(OptionError, match=reason):
+        certificate_of(options, endpoints_of(options))
+
+
+def opened(endpoint):
+    sockets = open_sockets(endpoint)
+    addresses = [describe(found, endpoint.tls) for found in sockets]
+    return sockets, addresses
+
+
+def test_a_free_port_is_bound_and_described():
+    (found,), (address,) = opened(Endpoint(host="127.0.0.1", port=0, certfile="c"))
+    with found:
+        port = found.getsockname()[1]
+        assert address == f"https://127.0.0.1:{port}"
+        with pytest.raises(ListenError, match=f"port {port}: it is in use; stop the other server"):
+            open_sockets(Endpoint(host="127.0.0.1", port=port))
+
+
+def test_ipv6():
+    if not socket.has_ipv6:
+        pytest.skip("this Python has no IPv6")
+    try:
+        (found,), (address,) = opened(Endpoint(host="::1", port=0))
+    except ListenError:
+        pytest.skip("this machine has no IPv6")
+    with found:
+        assert address == f"http://[::1]:{found.getsockname()[1]}"
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(ListenError, match="does not have that address"):
+        open_sockets(Endpoint(host="192.0.2.1", port=0))
+
+
+def test_a_unix_socket_gets_its_mode_and_is_removed(tmp_path):
+    path = tmp_path / "x.sock"
+    for mode, expected in ((None, 0o666), (0o600, 0o600)):
+        with Listeners() as listeners:
+            listeners.open(Endpoint(path=str(path), mode=mode))
+            assert [describe(opened, False) for opened in listeners.sockets] == [f"unix:{path}"]
+            assert stat.S_IMODE(path.stat().st_mode) == expected
+        assert not path.exists()
+        assert listeners.sockets[0].fileno() == -1
+
+
+def test_a_unix_socket_of_another_server_is_not_removed(tmp_path):
+    path = tmp_path / "x.sock"
+    with Listeners() as old, Listeners() as new:
+        new.open(Endpoint(path=str(tmp_path / "new.sock")))
+        old.open(Endpoint(path=str(path)))
+        os.rename(tmp_path / "new.sock", path)
+        old.__exit__()
+        assert path.exists()
+    with Listeners() as listeners:
+        listeners.open(Endpoint(path=str(tmp_path / "y.sock")))
+        os.unlink(tmp_path / "y.sock")  # someone else has removed it already
+
+
+def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(tmp_path):
+    path = tmp_path / "x.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+        dead.listen()
+    endpoint = Endpoint(path=str(path))
+    (live,) = open_sockets(endpoint)
+    with live, pytest.raises(ListenError, match="another server uses it"):
+        open_sockets(endpoint)
+    assert path.exists()
+
+
+def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path):
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(ListenError, match="no socket"):
+        open_sockets(Endpoint(path=str(path)))
+    assert path.read_text() == "data"
+
+
+def test_a_unix_socket_without_its_directory(tmp_path):
+    with pytest.raises(ListenError, match="its directory does not exist"):
+        open_sockets(Endpoint(path=str(tmp_path / "none" / "x.sock")))
+
+
+def test_a_path_too_long_for_a_unix_socket(tmp_path):
+    with pytest.raises(ListenError, match="too long"):
+        open_sockets(Endpoint(path=str(tmp_path / ("x" * 200))))
+
+
+def test_descriptors_that_are_no_stream_sockets():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
+        with pytest.raises(ListenError, match="not a stream socket"):
+            open_sockets(Endpoint(fileno=datagram.fileno()))
+    read, write = os.pipe()
+    with pytest.raises(ListenError, match="no open socket"):
+        open_sockets(Endpoint(fileno=read))
+    os.close(read)
+    os.close(write)
+    with pytest.raises(ListenError, match="no open socket"):
+        open_sockets(Endpoint(fileno=read))
