@@ -24,6 +24,7 @@ typedef struct {
     PyObject *yielded;    /* by the handler, for the task to yield; or NULL */
     PyObject *error;      /* raised by the handler, for the task to raise; or NULL */
     bool running;
+    bool thrown; /* into the handler, by whoever wants the consumer to end */
 } Dispatcher;
 
 /* ---- Handlers ---- */
@@ -77,15 +78,34 @@ find_handler(Dispatcher *self)
     if (handler == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
     }
+    if (handler == Py_None) {
+        Py_CLEAR(handler);
+    }
     return handler;
+}
+
+/* Whether `await` takes a generator: types.coroutine has marked it. */
+static bool
+is_coroutine_generator(PyObject *object)
+{
+    if (!PyGen_CheckExact(object)) {
+        return false;
+    }
+    PyObject *code = PyObject_GetAttrString(object, "gi_code");
+    bool marked = code != NULL && (((PyCodeObject *)code)->co_flags & CO_ITERABLE_COROUTINE) != 0;
+    if (code == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(code);
+    return marked;
 }
 
 /* The iterator that `await object` would drive. Steals the object. New reference, or NULL. */
 static PyObject *
 await_iterator_steal(PyObject *object)
 {
-    if (object == NULL || PyCoro_CheckExact(object) || PyGen_CheckExact(object)) {
-        return object; /* a generator is one that types.coroutine has marked */
+    if (object == NULL || PyCoro_CheckExact(object) || is_coroutine_generator(object)) {
+        return object;
     }
     PyAsyncMethods *methods = Py_TYPE(object)->tp_as_async;
     PyObject *iterator = NULL;
@@ -104,6 +124,7 @@ await_iterator_steal(PyObject *object)
 static int
 begin_handler(Dispatcher *self, PyObject *event)
 {
+    self->thrown = false;
     PyObject *type = NULL;
     if (PyDict_CheckExact(event)) {
         type = PyDict_GetItemWithError(event, self->state->names.type);
@@ -127,7 +148,7 @@ begin_handler(Dispatcher *self, PyObject *event)
 static bool
 forgive_disconnect(Dispatcher *self)
 {
-    if (!PyErr_ExceptionMatches(self->state->client_disconnected)) {
+    if (self->thrown || !PyErr_ExceptionMatches(self->state->client_disconnected)) {
         return false;
     }
     if (self->event_type != NULL && PyUnicode_CheckExact(self->event_type) &&
@@ -353,11 +374,30 @@ dispatcher_iternext(Dispatcher *self)
     return coroutine_to_iteration(outcome, result);
 }
 
+/* The task was cancelled by its own handler, which then began to wait: a task cancels that too. */
+static void
+cancel_yielded(Dispatcher *self)
+{
+    PyObject *yielded = self->yielded;
+    self->yielded = NULL;
+    if (yielded == NULL || yielded == Py_None) {
+        Py_XDECREF(yielded);
+        return;
+    }
+    PyObject *result = PyObject_CallMethodNoArgs(yielded, self->state->names.cancel);
+    if (result == NULL) {
+        PyErr_WriteUnraisable(yielded);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(yielded);
+}
+
 /* throw() into the handler that waits. As step_handler. */
 static PySendResult
 throw_into_handler(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs, PyObject **result)
 {
-    Py_CLEAR(self->yielded);
+    cancel_yielded(self);
+    self->thrown = true;
     PyObject *handler = Py_NewRef(self->handler);
     PyObject *method = PyObject_GetAttr(handler, self->state->names.throw_);
     if (method == NULL) {
@@ -406,21 +446,40 @@ dispatcher_throw(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs)
     return coroutine_to_iteration(outcome, result);
 }
 
+/* handler.close(), for handlers that have it. 0, or -1. */
+static int
+close_handler(Dispatcher *self)
+{
+    PyObject *handler = self->handler;
+    self->handler = NULL;
+    PyObject *method = PyObject_GetAttr(handler, self->state->names.close);
+    Py_DECREF(handler);
+    if (method == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    PyObject *result = PyObject_CallNoArgs(method);
+    Py_DECREF(method);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 static PyObject *
 dispatcher_close(Dispatcher *self, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *result = NULL;
-    if (self->handler != NULL) {
-        PyObject *handler = self->handler;
-        self->handler = NULL;
-        result = PyObject_CallMethodNoArgs(handler, self->state->names.close);
-        Py_DECREF(handler);
+    if (self->running) {
+        PyErr_SetString(PyExc_ValueError, "the consumer is already executing");
+        return NULL;
     }
-    else {
-        result = Py_NewRef(Py_None);
-    }
+    int closed = self->handler == NULL ? 0 : close_handler(self);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
     dispatcher_finish(self);
-    return result;
+    PyErr_Restore(type, value, traceback);
+    if (closed < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 /* ---- The type ---- */

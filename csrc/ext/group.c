@@ -1,8 +1,8 @@
 /* Group: see group.h. Members lie in an array, so that a message costs each of them a reference and an entry in its
- * mailbox; a dict from channel to place finds them by name.
+ * mailbox; a dict from channel to place finds them by name. A member that leaves is replaced by the last one.
  *
- * Sending calls into Python (the loop's call_soon, destructors), which may change the group: loops go by index and look
- * again. A member that leaves is replaced by the last one. */
+ * Sending calls into Python (the loop's call_soon, destructors), which may change the group: a message goes to those who
+ * were members when it was sent. */
 #include "group.h"
 
 #include <math.h>
@@ -243,42 +243,63 @@ goes_to_connection(const group_message *message, const Mailbox *mailbox)
            connection->loop == message->loop && connection->phase == PHASE_OPEN;
 }
 
-/* Delivers to the member at a place. A delivery, or -1. */
+/* A delivery to one who was a member when the message was sent, or -1. */
 static int
-group_deliver(Group *self, size_t place, group_message *message)
+deliver(const Group *self, const membership *member, group_message *message)
 {
-    Mailbox *mailbox = (Mailbox *)Py_NewRef((PyObject *)self->members[place].mailbox);
-    mailbox_expire(mailbox, message->now);
-    int result = DELIVERY_VOID;
-    bool there = place < self->count && self->members[place].mailbox == mailbox;
-    if (there && !member_is_void(self, &self->members[place], message->now)) {
-        result = goes_to_connection(message, mailbox)
-                     ? broadcast_write(mailbox->connection, &message->frames)
-                     : mailbox_put(mailbox, message->message, message->now,
-                                   message->expiry);
+    mailbox_expire(member->mailbox, message->now);
+    if (member_is_void(self, member, message->now)) {
+        return DELIVERY_VOID;
     }
-    Py_DECREF(mailbox);
-    return result;
+    return goes_to_connection(message, member->mailbox)
+               ? broadcast_write(member->mailbox->connection, &message->frames)
+               : mailbox_put(member->mailbox, message->message, message->now, message->expiry);
 }
 
-/* Delivers to every member; counts deliveries by kind. 0, or -1. */
+/* Ends memberships that are over. 0, or -1. */
 static int
-group_deliver_all(Group *self, group_message *message, Py_ssize_t counts[2])
+remove_void(Group *self, double now)
 {
     for (size_t i = 0; i < self->count;) {
-        int result = group_deliver(self, i, message);
-        if (result < 0) {
-            return -1;
-        }
-        if (result != DELIVERY_VOID) {
-            counts[result]++;
+        if (!member_is_void(self, &self->members[i], now)) {
             i++;
         }
-        else if (i < self->count && group_remove(self, i) < 0) {
+        else if (group_remove(self, i) < 0) {
             return -1;
         }
     }
     return 0;
+}
+
+/* Delivers to every member; counts deliveries by kind. 0, or -1. */
+static int
+deliver_to_all(Group *self, group_message *message, Py_ssize_t counts[3])
+{
+    size_t count = self->count;
+    membership *members = PyMem_Malloc((count + 1) * sizeof(*members));
+    if (members == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        members[i] = self->members[i];
+        Py_INCREF(members[i].mailbox);
+    }
+    int result = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (result >= 0) {
+            result = deliver(self, &members[i], message);
+        }
+        if (result >= 0) {
+            counts[result]++;
+        }
+        Py_DECREF(members[i].mailbox);
+    }
+    PyMem_Free(members);
+    if (result >= 0 && counts[DELIVERY_VOID] > 0) {
+        result = remove_void(self, message->now);
+    }
+    return result < 0 ? -1 : 0;
 }
 
 static void
@@ -337,8 +358,8 @@ group_send(Group *self, PyObject *const *args, Py_ssize_t nargs)
         group_message_begin(self, args[0], nargs > 1 ? args[1] : NULL, &message) < 0) {
         return NULL;
     }
-    Py_ssize_t counts[2] = {0, 0};
-    int result = group_deliver_all(self, &message, counts);
+    Py_ssize_t counts[3] = {0, 0, 0};
+    int result = deliver_to_all(self, &message, counts);
     group_message_end(&message);
     return result < 0 ? NULL : Py_BuildValue("nn", counts[DELIVERY_DONE], counts[DELIVERY_FULL]);
 }
@@ -349,14 +370,8 @@ PyDoc_STRVAR(expire_doc, "expire()\n--\n\n"
 static PyObject *
 group_expire(Group *self, PyObject *Py_UNUSED(ignored))
 {
-    double now = clock_seconds();
-    for (size_t i = 0; i < self->count;) {
-        if (!member_is_void(self, &self->members[i], now)) {
-            i++;
-        }
-        else if (group_remove(self, i) < 0) {
-            return NULL;
-        }
+    if (remove_void(self, clock_seconds()) < 0) {
+        return NULL;
     }
     return PyLong_FromSize_t(self->count);
 }

@@ -53,7 +53,7 @@ mailbox_expire(Mailbox *self, double now)
 {
     while (self->count > 0 && self->slots[self->head].expires <= now) {
         if (!self->slots[self->head].own_expiry) {
-            self->lapsed = now;
+            self->lapsed = self->slots[self->head].expires;
         }
         Py_DECREF(mailbox_pop(self));
     }
@@ -354,7 +354,8 @@ mailbox_length(Mailbox *self)
 static PyObject *
 mailbox_get_idle(Mailbox *self, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(mailbox_length(self) == 0 && self->reader == NULL && self->groups == 0);
+    return PyBool_FromLong(mailbox_length(self) == 0 && self->reader == NULL &&
+                           self->groups == 0 && self->holds == 0);
 }
 
 static PyObject *
@@ -373,9 +374,15 @@ static PyMethodDef mailbox_methods[] = {
 
 static PyGetSetDef mailbox_getset[] = {
     {"idle", (getter)mailbox_get_idle, NULL,
-     "No messages, no reader that waits, and member of no group.", NULL},
+     "No messages, no reader that waits, member of no group, and not held.", NULL},
     {"waiting", (getter)mailbox_get_waiting, NULL, "Whether a reader waits for a message.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef mailbox_members[] = {
+    {"holds", T_PYSSIZET, offsetof(Mailbox, holds), 0,
+     "How many read from it, who may be doing something else at times."},
+    {NULL, 0, 0, 0, NULL},
 };
 
 PyDoc_STRVAR(mailbox_doc, "Mailbox(capacity, expiry)\n--\n\n"
@@ -390,6 +397,7 @@ static PyType_Slot mailbox_slots[] = {
     {Py_tp_traverse, mailbox_traverse},
     {Py_tp_clear, mailbox_tp_clear},
     {Py_tp_methods, mailbox_methods},
+    {Py_tp_members, mailbox_members},
     {Py_tp_getset, mailbox_getset},
     {Py_sq_length, mailbox_length},
     {0, NULL},

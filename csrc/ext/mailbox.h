@@ -25,7 +25,8 @@ typedef struct mailbox_object {
     size_t room;
     size_t capacity; /* messages, at least 1 */
     double expiry;   /* seconds from put to oblivion */
-    double lapsed;   /* when a message was last found expired: memberships older than that are void */
+    double lapsed;   /* when a message expired unread: memberships older than that are void */
+    Py_ssize_t holds; /* of those who read from it, if not at the moment */
     size_t groups;   /* that it is a member of */
     Waiter *reader;  /* the first that waits, or NULL */
     PyObject *more_readers; /* list of the other Waiters, or NULL */

@@ -52,6 +52,7 @@ class Group:
     def send(self, message: dict[str, Any], expiry: float | None = None, /) -> tuple[int, int]: ...
 
 class Mailbox:
+    holds: int
     @property
     def idle(self) -> bool: ...
     @property

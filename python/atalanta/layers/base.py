@@ -81,8 +81,8 @@ class ChannelLayer(BaseChannelLayer):
 
     def accelerated_mailbox(self, channel: str) -> Mailbox:
         """What `receive(channel)` takes its messages from. `release` the channel when done."""
-        return self.local.mailbox(channel)
+        return self.local.hold(channel)
 
     def release(self, channel: str) -> None:
         """The channel is not read any more."""
-        self.local.release(channel)
+        self.local.let_go(channel)

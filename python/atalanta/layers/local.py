@@ -1,5 +1,6 @@
 """The channels and groups of this process: what both channel layers deliver from."""
 
+import threading
 import time
 import types
 from collections.abc import Callable, Generator
@@ -32,23 +33,32 @@ class LocalChannels:
         self._capacity_of = capacity_of
         self._mailboxes: dict[str, Mailbox] = {}
         self._groups: dict[str, Group] = {}
+        # Held where a group or a mailbox is looked at and then dropped; a destructor may call back.
+        self._lock = threading.RLock()
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
 
     # ---- Channels ----
 
     def mailbox(self, channel: str) -> Mailbox:
-        """The channel's mailbox, made when missing. `release` the channel when done with it."""
+        """The channel's mailbox, made when missing; forgotten when it is idle."""
         mailbox = self._mailboxes.get(channel)
         if mailbox is None:
             mailbox = Mailbox(self._capacity_of(channel), self._expiry)
             mailbox = self._mailboxes.setdefault(channel, mailbox)
         return mailbox
 
-    def release(self, channel: str) -> None:
-        """Forget the channel's mailbox if it is idle."""
-        mailbox = self._mailboxes.get(channel)
-        if mailbox is not None and mailbox.idle:
-            del self._mailboxes[channel]
+    def hold(self, channel: str) -> Mailbox:
+        """The channel's mailbox, kept until `let_go` even while nobody waits for its messages."""
+        with self._lock:
+            mailbox = self.mailbox(channel)
+            mailbox.holds += 1
+            return mailbox
+
+    def let_go(self, channel: str) -> None:
+        """End what `hold` began."""
+        with self._lock:
+            self._mailboxes[channel].holds -= 1
+            self._forget_if_idle(channel)
 
     def put(self, channel: str, message: dict[str, Any], expiry: float | None = None) -> bool:
         """Deliver a copy of the message to the channel; False if that is over its capacity.
@@ -56,38 +66,46 @@ class LocalChannels:
         `expiry` is the message's own, in seconds.
         """
         self._sweep_when_due()
-        return self.mailbox(channel).put(message, expiry)
+        with self._lock:
+            return self.mailbox(channel).put(message, expiry)
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """Wait for the channel's next message. Cancelling loses nothing."""
         self._sweep_when_due()
+        mailbox = self.hold(channel)
         try:
-            return await Events(None, self.mailbox(channel))
+            return await Events(None, mailbox)
         finally:
-            self.release(channel)
+            self.let_go(channel)
+
+    def _forget_if_idle(self, channel: str) -> None:
+        mailbox = self._mailboxes.get(channel)
+        if mailbox is not None and mailbox.idle:
+            del self._mailboxes[channel]
 
     # ---- Groups ----
 
     def join(self, group: str, channel: str) -> bool:
         """Make the channel a member or renew its membership; True if the group had no member."""
-        members = self._groups.get(group)
-        first = members is None
-        if members is None:
-            members = self._groups.setdefault(group, Group(self._group_expiry))
-        members.add(channel, self.mailbox(channel))
+        with self._lock:
+            mailbox = self.mailbox(channel)
+            members = self._groups.get(group)
+            if members is None:
+                members = self._groups[group] = Group(self._group_expiry)
+            first = len(members) == 0
+            members.add(channel, mailbox)
         return first
 
     def leave(self, group: str, channel: str) -> bool:
         """End the channel's membership; True if it was the last one."""
-        members = self._groups.get(group)
-        if members is None:
-            return False
-        left = members.discard(channel)
-        self.release(channel)
-        if len(members) > 0:
-            return False
-        del self._groups[group]
-        return left
+        with self._lock:
+            members = self._groups.get(group)
+            left = members is not None and members.discard(channel)
+            last = left and len(members) == 0
+            if last:
+                del self._groups[group]
+            self._forget_if_idle(channel)
+        return last
 
     def group_names(self) -> list[str]:
         """The groups that have members."""
@@ -107,10 +125,11 @@ class LocalChannels:
 
     def clear(self) -> None:
         """Forget all messages and memberships; readers wait on."""
-        self._groups.clear()
-        for channel, mailbox in list(self._mailboxes.items()):
-            mailbox.clear()
-            self.release(channel)
+        with self._lock:
+            self._groups.clear()
+            for channel, mailbox in list(self._mailboxes.items()):
+                mailbox.clear()
+                self._forget_if_idle(channel)
 
     def channels(self) -> dict[str, Mailbox]:
         """The channels with a message or a reader."""
@@ -135,8 +154,9 @@ class LocalChannels:
         if now < self._sweep_at:
             return
         self._sweep_at = now + min(SWEEP_INTERVAL, max(self._expiry, 0.1))
-        for channel in list(self._mailboxes):
-            self.release(channel)
-        for group, members in list(self._groups.items()):
-            if members.expire() == 0 and self._groups.get(group) is members:
-                del self._groups[group]
+        with self._lock:
+            for channel in list(self._mailboxes):
+                self._forget_if_idle(channel)
+            for group, members in list(self._groups.items()):
+                if members.expire() == 0:
+                    del self._groups[group]
