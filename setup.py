@@ -26,7 +26,6 @@ CORE = [
     "handshake",
     "mask",
     "mask_avx2",
-    "mask_avx512",
     "mask_neon",
     "mask_portable",
     "mask_sse2",

@@ -21,7 +21,7 @@ typedef bool ws_mask_apply_ascii_fn(uint8_t *dst, const uint8_t *src, size_t n, 
                                     size_t phase);
 
 typedef struct {
-    const char *name; /* "portable", "sse2", "avx2", "avx512" or "neon" */
+    const char *name; /* "portable", "sse2", "avx2" or "neon" */
     ws_mask_apply_fn *apply;
     ws_mask_apply_ascii_fn *apply_ascii;
 } ws_mask_kernel;

@@ -48,7 +48,6 @@ extern const ws_mask_kernel ws_mask_kernel_portable;
 #if WS_MASK_X86
 extern const ws_mask_kernel ws_mask_kernel_sse2;
 extern const ws_mask_kernel ws_mask_kernel_avx2;
-extern const ws_mask_kernel ws_mask_kernel_avx512;
 #endif
 #if WS_MASK_NEON
 extern const ws_mask_kernel ws_mask_kernel_neon;
