@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import uvicorn
@@ -239,6 +240,7 @@ def test_reload(tmp_path):
         pid = json.loads(server.get()[2])["pid"]
         with server.connect() as websocket:
             assert echo(websocket) == "hello"
+            time.sleep(1)  # watchfiles does not see what changes before the reloader first pauses
             source.write_text(text + "changed = True\n")
             server.logged("Reloading")
             until(lambda: server.log.count("startup complete") == 2, "the reloaded application")
