@@ -15,7 +15,7 @@ PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(shell find python
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 
-.PHONY: help chat chat-redis notifications ticker test test-core test-python test-werror test-sanitize test-aarch64 test-autobahn \
+.PHONY: help chat chat-redis notifications ticker test test-core test-python test-slow test-werror test-sanitize test-aarch64 test-autobahn \
 	bench bench-full bench-compare bench-micro clean
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test           all unit, contract and integration tests"
 	@echo "make test-core      C unit tests under AddressSanitizer and UBSan"
 	@echo "make test-python    Python tests"
+	@echo "make test-slow      Python tests of minutes: peers under the same contracts"
 	@echo "make test-werror    build with every warning an error (CC=clang for clang)"
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
 	@echo "make test-aarch64   C unit tests for 64-bit ARM under qemu"
@@ -85,6 +86,9 @@ test-core: $(CORE_TESTS)
 
 test-python: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/test-installed
+	$(BIN)/python -m pytest -m slow
 
 test-werror: $(VENV)/made
 	$(BIN)/python -m pip install --quiet "setuptools>=77"

@@ -23,6 +23,9 @@ ATALANTA_MEMORY = "atalanta.layers.InMemoryChannelLayer"
 QUIET = 0.1  # seconds without a message, where the test is that none comes
 
 
+OURS = {"accelerated", "fallback", "atalanta_memory", "atalanta_redis"}
+
+
 def parametrized(fixture, kinds):
     """A decorator that runs a test once for each kind; keywords name the kinds that break the point, and
     why.
@@ -33,11 +36,13 @@ def parametrized(fixture, kinds):
         assert not unknown, unknown
 
         def marks(kind):
+            # That the peers keep the contract too is what makes it one; it does not have to be seen every time.
+            slow = [] if kind in OURS else [pytest.mark.slow]
             if kind not in defects:
-                return ()
+                return slow
             defect = defects[kind]
             reason, strict = (defect, True) if isinstance(defect, str) else defect
-            return pytest.mark.xfail(reason=reason, strict=strict)
+            return [*slow, pytest.mark.xfail(reason=reason, strict=strict)]
 
         return pytest.mark.parametrize(
             fixture, [pytest.param(kind, id=kind, marks=marks(kind)) for kind in kinds], indirect=True
