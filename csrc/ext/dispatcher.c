@@ -24,7 +24,7 @@ typedef struct {
     PyObject *yielded;    /* by the handler, for the task to yield; or NULL */
     PyObject *error;      /* raised by the handler, for the task to raise; or NULL */
     bool running;
-    bool thrown; /* into the handler, by whoever wants the consumer to end */
+    bool cancelled; /* while the handler waited */
 } Dispatcher;
 
 /* ---- Handlers ---- */
@@ -44,7 +44,6 @@ handler_name(module_state *state, PyObject *event_type)
     if (PyDict_GET_SIZE(state->handler_names) >= HANDLER_NAMES_MAX) {
         PyDict_Clear(state->handler_names);
     }
-    PyUnicode_InternInPlace(&name);
     if (PyDict_SetItem(state->handler_names, event_type, name) < 0) {
         Py_CLEAR(name);
     }
@@ -124,7 +123,7 @@ await_iterator_steal(PyObject *object)
 static int
 begin_handler(Dispatcher *self, PyObject *event)
 {
-    self->thrown = false;
+    self->cancelled = false;
     PyObject *type = NULL;
     if (PyDict_CheckExact(event)) {
         type = PyDict_GetItemWithError(event, self->state->names.type);
@@ -148,7 +147,7 @@ begin_handler(Dispatcher *self, PyObject *event)
 static bool
 forgive_disconnect(Dispatcher *self)
 {
-    if (self->thrown || !PyErr_ExceptionMatches(self->state->client_disconnected)) {
+    if (self->cancelled || !PyErr_ExceptionMatches(self->state->client_disconnected)) {
         return false;
     }
     if (self->event_type != NULL && PyUnicode_CheckExact(self->event_type) &&
@@ -322,6 +321,10 @@ dispatcher_loop(Dispatcher *self, PySendResult outcome, PyObject **result)
         }
     }
     if (outcome == PYGEN_ERROR) {
+        if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
+            /* As coroutines do: it would pass for the end of the wait. */
+            PyErr_SetString(PyExc_RuntimeError, "a handler raised StopIteration");
+        }
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
         dispatcher_finish(self);
@@ -374,30 +377,39 @@ dispatcher_iternext(Dispatcher *self)
     return coroutine_to_iteration(outcome, result);
 }
 
-/* The task was cancelled by its own handler, which then began to wait: a task cancels that too. */
-static void
-cancel_yielded(Dispatcher *self)
+/* The task was cancelled by its own handler, which then began to wait: as a task does, cancels what it waits for, and
+ * waits for that. PYGEN_NEXT with it; PYGEN_RETURN when it cannot be cancelled. */
+static PySendResult
+cancel_yielded(Dispatcher *self, PyObject *error, PyObject **result)
 {
     PyObject *yielded = self->yielded;
     self->yielded = NULL;
-    if (yielded == NULL || yielded == Py_None) {
+    PyObject *cancelled = NULL;
+    if (yielded != NULL && yielded != Py_None &&
+        PyErr_GivenExceptionMatches(error, self->state->cancelled_error)) {
+        cancelled = PyObject_CallMethodNoArgs(yielded, self->state->names.cancel);
+        if (cancelled == NULL) {
+            PyErr_WriteUnraisable(yielded);
+        }
+    }
+    bool waits = cancelled == Py_True;
+    Py_XDECREF(cancelled);
+    if (!waits) {
         Py_XDECREF(yielded);
-        return;
+        return PYGEN_RETURN;
     }
-    PyObject *result = PyObject_CallMethodNoArgs(yielded, self->state->names.cancel);
-    if (result == NULL) {
-        PyErr_WriteUnraisable(yielded);
-    }
-    Py_XDECREF(result);
-    Py_DECREF(yielded);
+    *result = yielded;
+    return PYGEN_NEXT;
 }
 
 /* throw() into the handler that waits. As step_handler. */
 static PySendResult
 throw_into_handler(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs, PyObject **result)
 {
-    cancel_yielded(self);
-    self->thrown = true;
+    self->cancelled = PyErr_GivenExceptionMatches(args[0], self->state->cancelled_error);
+    if (cancel_yielded(self, args[0], result) == PYGEN_NEXT) {
+        return PYGEN_NEXT;
+    }
     PyObject *handler = Py_NewRef(self->handler);
     PyObject *method = PyObject_GetAttr(handler, self->state->names.throw_);
     if (method == NULL) {

@@ -238,7 +238,10 @@ events_dealloc(Events *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    PyObject *error_type, *error, *traceback;
+    PyErr_Fetch(&error_type, &error, &traceback);
     events_abandon(self);
+    PyErr_Restore(error_type, error, traceback);
     events_tp_clear(self);
     type->tp_free((PyObject *)self);
     Py_DECREF(type);

@@ -26,6 +26,7 @@ typedef struct {
     size_t count;
     size_t room;
     double expiry; /* seconds from the last join to the end of a membership */
+    int keeps_unread; /* a message that expires unread does not end its channel's membership */
 } Group;
 
 /* ---- Members ---- */
@@ -105,7 +106,8 @@ group_remove(Group *self, size_t place)
 static bool
 member_is_void(const Group *self, const membership *member, double now)
 {
-    return member->joined < member->mailbox->lapsed || now - member->joined > self->expiry;
+    bool unread = !self->keeps_unread && member->joined < member->mailbox->lapsed;
+    return unread || now - member->joined > self->expiry;
 }
 
 /* ---- The type ---- */
@@ -113,9 +115,11 @@ member_is_void(const Group *self, const membership *member, double now)
 static int
 group_init(Group *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const keywords[] = {"expiry", NULL};
+    static const char *const keywords[] = {"expiry", "keeps_unread", NULL};
     double expiry;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d:Group", KEYWORD_LIST(keywords), &expiry)) {
+    int keeps_unread = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "d|p:Group", KEYWORD_LIST(keywords), &expiry,
+                                     &keeps_unread)) {
         return -1;
     }
     if (self->places != NULL) {
@@ -125,6 +129,7 @@ group_init(Group *self, PyObject *args, PyObject *kwargs)
     self->state = module_state_of((PyObject *)self);
     self->places = self->state == NULL ? NULL : PyDict_New();
     self->expiry = expiry;
+    self->keeps_unread = keeps_unread;
     return self->places == NULL ? -1 : 0;
 }
 
@@ -412,9 +417,10 @@ static PyMethodDef group_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyDoc_STRVAR(group_doc, "Group(expiry)\n--\n\n"
+PyDoc_STRVAR(group_doc, "Group(expiry, keeps_unread=False)\n--\n\n"
                         "The members of one group in this process. A membership ends `expiry` seconds after its\n"
-                        "last add.");
+                        "last add, and when a message expires that its channel has not read, unless\n"
+                        "`keeps_unread`.");
 
 static PyType_Slot group_slots[] = {
     {Py_tp_doc, (void *)group_doc},

@@ -15,6 +15,8 @@ struct waiter_object {
     waiter_runner run; /* NULL for none */
     PyObject *runner;
     waiter_status status;
+    bool running;          /* the runner is called: the task runs, as it were */
+    bool cancelled_inside; /* the task was asked to end meanwhile */
     char blocking; /* the Future protocol's _asyncio_future_blocking */
 };
 
@@ -35,6 +37,8 @@ waiter_new(LoopState *per_loop, PyObject *loop)
     self->run = NULL;
     self->runner = NULL;
     self->status = WAITER_PENDING;
+    self->running = false;
+    self->cancelled_inside = false;
     self->blocking = 1;
     PyObject_GC_Track(self);
     return self;
@@ -63,6 +67,7 @@ waiter_new_here(module_state *state)
 static int
 waiter_clear(Waiter *self)
 {
+    self->status = WAITER_DONE; /* whoever still has it must not wake it */
     Py_CLEAR(self->per_loop);
     Py_CLEAR(self->loop);
     Py_CLEAR(self->callback);
@@ -108,7 +113,7 @@ waiter_loop_state(const Waiter *self)
 bool
 waiter_is_pending(const Waiter *self)
 {
-    return self->status == WAITER_PENDING;
+    return self->status == WAITER_PENDING && !self->cancelled_inside;
 }
 
 /* Hands the callback to the loop, if there is one yet. */
@@ -174,13 +179,15 @@ waiter_run(Waiter *self)
         return 0;
     }
     PyObject *runner = Py_NewRef(self->runner);
+    self->running = true;
     int waits = self->run(runner, self);
+    self->running = false;
     Py_DECREF(runner);
     if (loop_leave_task(self->state, self->loop, task) < 0) {
         PyErr_WriteUnraisable(task);
     }
     Py_DECREF(task);
-    return waits;
+    return waits && !self->cancelled_inside;
 }
 
 int
@@ -281,6 +288,11 @@ waiter_cancel(Waiter *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (self->status != WAITER_PENDING) {
+        Py_RETURN_FALSE;
+    }
+    if (self->running) {
+        /* As for a task that runs: it notes the request, and can take it back. */
+        self->cancelled_inside = true;
         Py_RETURN_FALSE;
     }
     self->status = WAITER_CANCELLED;

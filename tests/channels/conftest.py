@@ -105,6 +105,8 @@ def serve(dispatch):
 def migrated_database(tmp_path_factory):
     """A database in a file, with its tables."""
     settings = connections.settings["default"]
+    for connection in connections.all(initialized_only=True):
+        del connections[connection.alias]  # it may be to the database that was named before
     settings["NAME"] = str(tmp_path_factory.mktemp("database") / "db.sqlite3")
     call_command("migrate", verbosity=0)
     yield settings

@@ -1,9 +1,11 @@
 """The functions of atalanta._core that need no connection: keys, masks, frames, and the choice of a kernel."""
 
+import ast
 import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -187,6 +189,21 @@ def test_build_frame_of_other_types_is_a_type_error(arguments):
 
 
 # ---- What the package gives ----
+
+
+def test_every_name_of_the_core_has_a_type_stub():
+    stub = (Path(atalanta.__file__).parent / "_core.pyi").read_text()
+    declared = {node.name for node in ast.parse(stub).body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    assert declared == {name for name in vars(_core) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("kind", ["Dispatcher", "Events", "Group", "Mailbox", "Parser"])
+def test_types_say_what_they_are_for(kind):
+    kind = getattr(_core, kind)
+    assert kind.__doc__
+    for name, member in vars(kind).items():
+        if callable(member) and not name.startswith("_") and name not in ("throw", "close"):
+            assert member.__doc__, name
 
 
 def test_every_public_name_is_there():

@@ -1,6 +1,7 @@
 """The heap types of the C core: garbage collection, reference counts, and the interpreter's end."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import subprocess
@@ -10,12 +11,27 @@ from pathlib import Path
 
 import pytest
 
-from atalanta import Parser, _core
+from atalanta import ClientDisconnected, Parser, _core
+from atalanta._core import Dispatcher, Events, Group, Mailbox
 
-from .connection import Connection, client_frames, connect, opened, read, text
+from .connection import Connection, client_frames, connect, opened, read, text, turn
 from .reference import BINARY, MASK, encode
 
-NAMES = ["Awaitable", "Callable", "LoopState", "Parser", "Protocol", "Waiter"]
+NAMES = [
+    "Awaitable",
+    "Callable",
+    "Dispatcher",
+    "Events",
+    "Group",
+    "LoopState",
+    "Mailbox",
+    "Parser",
+    "Protocol",
+    "Turn",
+    "Waiter",
+]
+# Those that are made by calling their type.
+PUBLIC = ["Dispatcher", "Events", "Group", "Mailbox", "Parser", "Protocol"]
 ROUNDS = 500
 
 
@@ -25,14 +41,35 @@ async def specimens():
     receiving = connection.receive()
     waiter = receiving.send(None)
     [state] = [item for item in gc.get_referents(connection) if type(item).__name__ == "LoopState"]
+    mailbox, group = Mailbox(10, 60), Group(60)
+    group.add("channel", mailbox)
+    events = Events(None, mailbox)
     return {
         "Awaitable": receiving,
         "Callable": connection.receive,
+        "Dispatcher": Dispatcher(events, print, None, bool),
+        "Events": events,
+        "Group": group,
         "LoopState": state,
+        "Mailbox": mailbox,
         "Parser": Parser(),
         "Protocol": connection,
+        "Turn": scheduled_turn(connection),
         "Waiter": waiter,
     }
+
+
+def scheduled_turn(connection):
+    """What the loop is told to call for an output that is to be flushed."""
+    scheduled = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connection.loop, "call_soon", scheduled.append)
+        connection.send(text("later")).close()
+        with contextlib.suppress(StopIteration):
+            connection.send(text("later")).send(None)
+    [turn_of_the_loop] = scheduled
+    connection.loop.call_soon(turn_of_the_loop)
+    return turn_of_the_loop
 
 
 def type_of(specimen):
@@ -61,9 +98,9 @@ async def test_types_cannot_be_changed(name):
         type_of((await specimens())[name]).attribute = 1
 
 
-async def test_only_parsers_and_protocols_are_made_by_calling_their_type(name):
+async def test_which_types_are_called_to_make_an_object(name):
     kind = type_of((await specimens())[name])
-    if name in ("Parser", "Protocol"):
+    if name in PUBLIC:
         assert getattr(_core, name) is kind
     else:
         assert not hasattr(_core, name)
@@ -117,6 +154,97 @@ async def use_parser(connection):
         parser.feed(b"")
 
 
+async def use_mailbox(connection):
+    mailbox = Mailbox(2, 60)
+    waiting = [Events(None, mailbox).__await__() for _ in range(3)]
+    for events in waiting:
+        next(events)
+    for _ in range(3):
+        mailbox.put({"type": "x", "list": [{}]})
+    waiting.pop().close()
+    await Events(None, mailbox)
+    await turn()
+
+
+async def use_group(connection):
+    group, mailboxes = Group(60), [Mailbox(1, 60) for _ in range(6)]
+    for number, mailbox in enumerate(mailboxes):
+        group.add(str(number), mailbox)
+    group.send({"type": "x", "list": [{}]})
+    group.send({"type": "x"})
+    for number in range(3):
+        group.discard(str(number))
+    group.members()
+    with pytest.raises(TypeError):
+        group.send({"lock": sys._getframe()})
+
+
+class Handlers:
+    def __init__(self, connection):
+        self.connection = connection
+
+    async def x(self, event):
+        pass
+
+    async def waits(self, event):
+        await asyncio.sleep(0)
+
+    async def sends(self, event):
+        await self.connection.send(text("hello"))
+
+    async def fails(self, event):
+        raise KeyError
+
+    async def leaves(self, event):
+        raise ClientDisconnected
+
+
+async def run_handlers(connection, *names, cancel=False):
+    mailbox = Mailbox(10, 60)
+
+    async def consumer():
+        await Dispatcher(Events(connection.receive, mailbox), print, Handlers(connection), bool)
+
+    task = asyncio.ensure_future(consumer())
+    await turn()
+    for name in names:
+        mailbox.put({"type": name})
+        await turn()
+    if cancel:
+        task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled() or task.exception()
+    connection.transport.written()
+
+
+async def use_dispatcher(connection):
+    await run_handlers(connection, "x", "waits", "sends", "fails")
+
+
+async def use_dispatcher_with_cancel(connection):
+    await run_handlers(connection, "x", "waits", cancel=True)
+    await run_handlers(connection, cancel=True)
+
+
+async def use_dispatcher_with_errors(connection):
+    await run_handlers(connection, "leaves")
+    await run_handlers(connection, "x" * 50)  # a TypeError: print() is not awaitable
+
+
+async def use_nowait(connection):
+    assert connection.send.nowait(text("hello"))
+    assert not connection.send.nowait({"type": "websocket.close"})
+    await turn()
+    connection.transport.written()
+
+
+async def use_sends_after_the_end(connection):
+    other = await opened()
+    other.connection_lost(None)
+    with pytest.raises(ClientDisconnected):
+        await other.send(text("late"))
+
+
 async def use_connections(connection):
     await opened()
 
@@ -138,7 +266,7 @@ async def test_reference_counts_come_back(use):
     def counts():
         gc.collect()
         objects = gc.get_objects()
-        living = [sum(1 for item in objects if isinstance(item, kind)) for kind in kinds]
+        living = [sum(1 for item in objects if issubclass(type(item), kind)) for kind in kinds]
         del objects
         return [sys.getrefcount(kind) for kind in kinds], living, sys.getrefcount(connection)
 
@@ -211,6 +339,24 @@ receiving = connection.receive()
 """
 
 
+HANDLING = """
+import atalanta._core
+from atalanta._core import Dispatcher, Events, Group, Mailbox
+from ext.connection import turn
+receiving.close()
+mailbox, group = Mailbox(10, 60), Group(60)
+group.add("channel", mailbox)
+class Consumer:
+    async def x(self, event):
+        await loop.create_future()
+async def consumer():
+    await Dispatcher(Events(connection.receive, mailbox), print, Consumer(), bool)
+task = loop.create_task(consumer())
+task._log_destroy_pending = False
+loop.run_until_complete(turn())
+"""
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -219,9 +365,24 @@ receiving = connection.receive()
         OPEN + "waiter = receiving.send(None); loop.close()",
         OPEN + "receiving.send(None); connection.me = connection; loop.close()",
         OPEN + "import atalanta._core; atalanta._core.kept = receiving, connection; receiving.send(None); loop.close()",
+        OPEN + HANDLING + "loop.close()",
+        OPEN + HANDLING + "atalanta._core.kept = task, mailbox; loop.close()",
+        OPEN + HANDLING + "mailbox.put({'type': 'x'}); loop.close(); del mailbox, task",
+        OPEN + HANDLING + "group.send({'type': 'x'}); loop.run_until_complete(turn()); loop.close()",
         OPEN + "import sys, gc; del sys.modules['atalanta._core'], sys.modules['atalanta']; gc.collect(); loop.close()",
     ],
-    ids=["import", "open", "suspended", "cycle", "in the module", "module forgotten"],
+    ids=[
+        "import",
+        "open",
+        "suspended",
+        "cycle",
+        "in the module",
+        "a consumer waits",
+        "a consumer in the module",
+        "a consumer is woken",
+        "a consumer has run",
+        "module forgotten",
+    ],
 )
 def test_the_interpreter_ends_in_silence(code):
     assert python(code) == (0, "")
@@ -237,3 +398,71 @@ def test_a_protocol_that_was_not_initialised_does_not_crash(call):
 def test_a_parser_that_was_not_initialised_does_not_crash(stream):
     code = f"from atalanta._core import Parser\ntry: Parser.__new__(Parser).feed(bytes.fromhex('{stream}'))"
     assert python(code + "\nexcept Exception: pass") == (0, "")
+
+
+@pytest.mark.parametrize("use", ["put({})", "clear()", "idle", "waiting", "__len__()"])
+def test_a_mailbox_that_was_not_initialised_does_not_crash(use):
+    code = f"""
+from atalanta._core import Events, Group, Mailbox
+mailbox, group = Mailbox.__new__(Mailbox), Group(60)
+group.add("channel", mailbox)
+group.send({{}})
+try: mailbox.{use}
+except Exception: pass"""
+    assert python(code) == (0, "")
+
+
+READERS = """
+import asyncio, gc
+from atalanta._core import Events, Mailbox
+gc.disable()
+class Callback:
+    def __call__(self, waiter): pass
+async def main(mailbox):
+    for _ in range({readers}):
+        events = Events(None, mailbox)
+        callback = Callback()
+        callback.waiter = events.__await__().__next__()
+        callback.events = events
+        callback.waiter.add_done_callback(callback)
+    for _ in range({messages}):
+        mailbox.put({{}})
+loop = asyncio.new_event_loop()
+mailbox = Mailbox(10, 60)
+{keep}
+loop.run_until_complete(main(mailbox))
+loop.close()
+del loop, mailbox
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize("keep", ["", "kept = mailbox"])
+@pytest.mark.parametrize("messages", [0, 1, 2])
+def test_readers_of_one_mailbox_that_are_collected_together(messages, keep):
+    assert python(READERS.format(readers=3, messages=messages, keep=keep)) == (0, "")
+
+
+def test_closing_a_task_that_runs_a_handler_does_not_crash():
+    code = """
+import asyncio
+from atalanta import ClientDisconnected
+from atalanta._core import Dispatcher, Events, Mailbox
+class Consumer:
+    async def x(self, event):
+        try: task.get_coro().close()
+        except ValueError: pass
+        raise ClientDisconnected
+async def main():
+    global task
+    mailbox = Mailbox(10, 60)
+    async def consumer():
+        await Dispatcher(Events(None, mailbox), print, Consumer(), bool)
+    task = asyncio.ensure_future(consumer())
+    await asyncio.sleep(0)
+    mailbox.put({"type": "x"})
+    await asyncio.wait([task])
+asyncio.run(main())
+"""
+    status, said = python(code)
+    assert status == 0, said

@@ -2,7 +2,7 @@
 
 Channels goes to the thread that has the connections before every event, to close those that are too old or broken.
 Here it goes there only when there is one to look at: `close_if_unusable_or_obsolete` of Django's connections says what
-that means. A connection of any thread counts, so that none is missed.
+that means. Connections belong to the thread that made them: those of the loop's own thread are not reached there.
 """
 
 import threading
@@ -61,15 +61,30 @@ def _needs_look(connection: Any) -> bool:
         return True  # a database backend that keeps its state elsewhere
 
 
-def close_is_due() -> bool:
-    """Whether closing old connections would do anything, or somebody has replaced the function that does."""
-    if channels.db.close_old_connections is not _close_old_connections:
-        return True
+def _replaced() -> bool:
+    """Whether somebody, a test tool for instance, has put another function in the place of Django's."""
+    return channels.db.close_old_connections is not _close_old_connections
+
+
+def _any_needs_look(*, here: bool) -> bool:
+    """Whether a connection of this thread (`here`), or of another, needs a look."""
+    thread = threading.get_ident()
     for reference in _connections:
         connection = reference()
-        if connection is not None and _needs_look(connection):
+        if connection is not None and (getattr(connection, "_thread_ident", None) == thread) is here and _needs_look(connection):
             return True
     return False
+
+
+def close_is_due() -> bool:
+    """In the loop: whether closing old connections in the thread for sync code would do anything."""
+    return _replaced() or _any_needs_look(here=False)
+
+
+def close_old_connections() -> None:
+    """In the thread for sync code: close its connections that are old, as Channels does there around every handler."""
+    if _replaced() or _any_needs_look(here=True):
+        channels.db.close_old_connections()
 
 
 async def aclose_old_connections() -> None:

@@ -5,7 +5,6 @@ wait are handled in one visit to the thread, and the loop is woken once for all 
 """
 
 import asyncio
-import contextlib
 import contextvars
 import functools
 import sys
@@ -14,12 +13,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import channels.db
 from asgiref.sync import AsyncToSync, SyncToAsync, _restore_context
 from channels.consumer import SyncConsumer
 from channels.db import DatabaseSyncToAsync
 
-from atalanta.consumers.database import close_is_due
+from atalanta.consumers.database import close_old_connections
 
 _stock_dispatch: DatabaseSyncToAsync = SyncConsumer.__dict__["dispatch"]
 
@@ -60,13 +58,13 @@ class _Event:
         if self.cancelled:
             return
         try:
-            _close_old_connections()
+            close_old_connections()
             try:
                 SyncToAsync.thread_handler(
                     _stock_dispatch, self.loop, self.exc_info, self.tasks, self.context.run, self.handle_here
                 )
             finally:
-                _close_old_connections()
+                close_old_connections()
         except BaseException as error:
             self.error = error
 
@@ -104,11 +102,6 @@ class _Event:
         raise asyncio.CancelledError
 
 
-def _close_old_connections() -> None:
-    if close_is_due():
-        channels.db.close_old_connections()
-
-
 class _Queue:
     """The events of one loop that wait for asgiref's thread, and those that are done there."""
 
@@ -125,7 +118,12 @@ class _Queue:
         # Two visits at the same time are none the worse: there is one thread.
         if not self.visiting:
             self.visiting = True
-            SyncToAsync.single_thread_executor.submit(self.visit)
+            try:
+                SyncToAsync.single_thread_executor.submit(self.visit)
+            except RuntimeError:  # the executor has been shut down
+                self.visiting = False
+                self.waiting.clear()
+                raise
 
     def visit(self) -> None:
         """In the thread: handle what waits and what comes meanwhile, up to a limit."""
@@ -137,8 +135,10 @@ class _Queue:
             event.run()
             self.done.append(event)
             if len(self.done) == 1:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                try:
                     event.loop.call_soon_threadsafe(self.deliver)
+                except RuntimeError:  # the loop is closed: nobody waits
+                    self.done.clear()
         self.visiting = False
         if self.waiting:
             self.visit_soon()

@@ -27,6 +27,9 @@ class ChannelLayer(BaseChannelLayer):
 
     extensions = ["groups", "flush"]
 
+    # Whether a channel stays in its groups when a message on it expires unread.
+    keeps_unread = False
+
     # The `receive` that does nothing but take from the mailbox: an override of it is not accelerated.
     stock_receive: Callable[..., Any] | None = None
 
@@ -43,12 +46,19 @@ class ChannelLayer(BaseChannelLayer):
                 raise ValueError(f"{name}: expected a number above 0, got {value!r}")
         self.group_expiry = group_expiry
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
-        self.local = LocalChannels(
-            expiry=expiry, group_expiry=group_expiry, capacity_of=self.get_capacity
-        )
+        self.local = self.new_local()
         self.dropped = 0
         self._dropped_logged = 0
         self._log_at = 0.0
+
+    def new_local(self) -> LocalChannels:
+        """Channels and groups for this process, with nothing in them."""
+        return LocalChannels(
+            expiry=self.expiry,
+            group_expiry=self.group_expiry,
+            capacity_of=self.get_capacity,
+            keeps_unread=self.keeps_unread,
+        )
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         """A name that nobody else has, for a channel that only this process receives from."""

@@ -25,12 +25,19 @@ class LocalChannels:
     """Mailboxes and groups by name. All methods may be called from any thread."""
 
     def __init__(
-        self, *, expiry: float, group_expiry: float, capacity_of: Callable[[str], int]
+        self,
+        *,
+        expiry: float,
+        group_expiry: float,
+        capacity_of: Callable[[str], int],
+        keeps_unread: bool = False,
     ) -> None:
-        """`expiry` and `group_expiry` in seconds; `capacity_of` a channel, in messages."""
+        """`expiry` and `group_expiry` in seconds; `capacity_of` a channel, in messages. `keeps_unread`: a message that
+        expires unread does not end the memberships of its channel."""
         self._expiry = expiry
         self._group_expiry = group_expiry
         self._capacity_of = capacity_of
+        self._keeps_unread = keeps_unread
         self._mailboxes: dict[str, Mailbox] = {}
         self._groups: dict[str, Group] = {}
         # Held where a group or a mailbox is looked at and then dropped; a destructor may call back.
@@ -91,7 +98,7 @@ class LocalChannels:
             mailbox = self.mailbox(channel)
             members = self._groups.get(group)
             if members is None:
-                members = self._groups[group] = Group(self._group_expiry)
+                members = self._groups[group] = Group(self._group_expiry, self._keeps_unread)
             first = len(members) == 0
             members.add(channel, mailbox)
         return first

@@ -1,0 +1,176 @@
+"""InMemoryChannelLayer: what it has beyond the contract of all layers: settings, counts, log lines, its own views."""
+
+import asyncio
+import inspect
+import logging
+import re
+
+import pytest
+
+pytest.importorskip("channels")
+
+from channels.exceptions import ChannelFull  # noqa: E402
+from channels.layers import BaseChannelLayer  # noqa: E402
+from channels.layers import InMemoryChannelLayer as Stock  # noqa: E402
+
+from atalanta import layers  # noqa: E402
+from atalanta.layers import InMemoryChannelLayer  # noqa: E402
+from atalanta.layers import base  # noqa: E402
+
+
+# ---- Settings ----
+
+
+def test_the_settings_and_defaults_are_those_of_channels():
+    ours, stock = inspect.signature(InMemoryChannelLayer), inspect.signature(Stock)
+    assert set(stock.parameters) - {"kwargs"} <= set(ours.parameters)
+    for name in ours.parameters:
+        assert ours.parameters[name].default == stock.parameters[name].default, name
+
+
+def test_attributes():
+    layer = InMemoryChannelLayer(expiry=5, group_expiry=6, capacity=7)
+    assert (layer.expiry, layer.group_expiry, layer.capacity) == (5, 6, 7)
+    assert isinstance(layer, BaseChannelLayer) and layer.extensions == ["groups", "flush"]
+
+
+@pytest.mark.parametrize("name", ["expiry", "group_expiry", "capacity"])
+@pytest.mark.parametrize("value", [0, -1, "60", None])
+def test_a_setting_that_cannot_be_is_an_error_at_once(name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected a number above 0, got {value!r}"):
+        InMemoryChannelLayer(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "pattern, fits", [("chat.*", "chat.room"), (re.compile(r"^chat\.\d+$"), "chat.5"), ("chat.room", "chat.room")]
+)
+async def test_capacity_of_single_channels(pattern, fits):
+    layer = InMemoryChannelLayer(capacity=3, channel_capacity={pattern: 1, "*": 2})
+    await layer.send(fits, {})
+    with pytest.raises(ChannelFull, match=fits):
+        await layer.send(fits, {})
+    await layer.send("other", {})
+    await layer.send("other", {})
+    with pytest.raises(ChannelFull):
+        await layer.send("other", {})
+
+
+def test_the_package_names_its_layers():
+    assert layers.InMemoryChannelLayer is InMemoryChannelLayer
+    with pytest.raises(AttributeError, match="no attribute 'Unknown'"):
+        layers.Unknown
+
+
+# ---- Messages ----
+
+
+@pytest.mark.parametrize("message", [None, [], "text", 5])
+async def test_a_message_is_a_dict(message):
+    layer = InMemoryChannelLayer()
+    for send in (layer.send, layer.group_send):
+        with pytest.raises(AssertionError, match=f"not a dict: {type(message).__name__}"):
+            await send("name", message)
+
+
+async def test_a_key_of_the_redis_layers_is_refused():
+    layer = InMemoryChannelLayer()
+    for send in (layer.send, layer.group_send):
+        with pytest.raises(AssertionError, match="__asgi_channel__"):
+            await send("name", {"__asgi_channel__": "x"})
+
+
+async def test_names_are_unlike_each_other():
+    layer = InMemoryChannelLayer()
+    names = {await layer.new_channel() for _ in range(100)}
+    assert len(names) == 100 and all(name.startswith("specific.inmemory!") for name in names)
+    assert (await layer.new_channel("prefix")).startswith("prefix.inmemory!")
+
+
+# ---- What was dropped ----
+
+
+async def test_drops_of_a_group_are_counted_and_logged_once_a_second(caplog, monkeypatch):
+    clock = iter(range(0, 1000))
+    now = [100.0]
+    monkeypatch.setattr(base.time, "monotonic", lambda: now[0])
+    layer = InMemoryChannelLayer(capacity=1)
+    for channel in ("a", "b"):
+        await layer.group_add("group", channel)
+    with caplog.at_level(logging.WARNING, "atalanta.layers"):
+        for _ in range(3):
+            await layer.group_send("group", {"type": str(next(clock))})
+        assert layer.dropped == 4
+        assert [record.getMessage() for record in caplog.records] == [
+            "2 messages dropped, the last over the capacity of members of group group"
+        ]
+        now[0] += 1.0
+        await layer.group_send("group", {})
+    assert layer.dropped == 6
+    assert caplog.records[-1].getMessage().startswith("4 messages dropped")
+
+
+async def test_a_full_channel_is_an_error_not_a_drop():
+    layer = InMemoryChannelLayer(capacity=1)
+    await layer.send("a", {})
+    with pytest.raises(ChannelFull):
+        await layer.send("a", {})
+    assert layer.dropped == 0
+
+
+async def test_a_sender_that_never_waits_lets_the_readers_read():
+    layer = InMemoryChannelLayer(capacity=10)
+    received = []
+
+    async def reader():
+        while True:
+            received.append(await layer.receive("a"))
+
+    reading = asyncio.ensure_future(reader())
+    await layer.group_add("group", "a")
+    await asyncio.sleep(0)
+    for number in range(500):
+        await layer.group_send("group", {"number": number})
+    assert [message["number"] for message in received] == list(range(500)) and layer.dropped == 0
+    reading.cancel()
+
+
+# ---- Views, as those of Channels' layer ----
+
+
+async def test_channels_are_those_with_a_message_or_a_reader():
+    layer = InMemoryChannelLayer()
+    assert layer.channels == {}
+    await layer.send("a", {})
+    assert list(layer.channels) == ["a"] and len(layer.channels["a"]) == 1
+    await layer.receive("a")
+    assert layer.channels == {}
+
+
+async def test_groups_are_members_by_name():
+    layer = InMemoryChannelLayer()
+    await layer.group_add("group", "a")
+    await layer.group_add("group", "b")
+    assert set(layer.groups["group"]) == {"a", "b"}
+    await layer.group_discard("group", "a")
+    await layer.group_discard("group", "b")
+    assert layer.groups == {}
+
+
+async def test_flush_and_close():
+    layer = InMemoryChannelLayer()
+    await layer.group_add("group", "a")
+    await layer.send("a", {})
+    await layer.flush()
+    assert layer.channels == {} == layer.groups
+    await layer.close()
+    await layer.send("a", {"type": "after"})
+    assert await layer.receive("a") == {"type": "after"}
+
+
+def test_an_override_of_receive_is_not_taken_for_the_stock_one():
+    class Logged(InMemoryChannelLayer):
+        async def receive(self, channel):
+            return await super().receive(channel)
+
+    assert InMemoryChannelLayer.stock_receive is InMemoryChannelLayer.receive
+    assert Logged.stock_receive is not Logged.receive

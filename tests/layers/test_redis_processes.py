@@ -1,0 +1,254 @@
+"""RedisChannelLayer with several loops, threads and processes, and beside processes on channels_redis."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from asgiref.sync import async_to_sync
+from channels_redis.core import RedisChannelLayer as CoreLayer
+from channels_redis.pubsub import RedisPubSubChannelLayer as PubSubLayer
+
+from atalanta.layers import RedisChannelLayer
+
+from .redis_server import DEADLINE
+
+MESSAGE = {"type": "test.message", "text": "Ahoy"}
+
+
+async def take(layer, channel):
+    async with asyncio.timeout(DEADLINE):
+        return await layer.receive(channel)
+
+
+def subscribers(redis):
+    return len(redis.command("CLIENT", "LIST", "TYPE", "pubsub").splitlines())
+
+
+def test_one_loop_after_another(redis):
+    """Each time the layer listens on the new loop, and nothing is left of the old one."""
+    layer, sender = RedisChannelLayer(hosts=[redis.url]), RedisChannelLayer(hosts=[redis.url])
+    clients = redis.command("CLIENT", "LIST").count("\n")
+    channels = []
+
+    async def use():
+        channels.append(await layer.new_channel())
+        await layer.group_add("group", channels[-1])
+        await sender.group_send("group", MESSAGE)
+        for channel in channels:  # also what an earlier loop has made
+            assert await take(layer, channel) == MESSAGE
+
+    for _ in range(4):
+        asyncio.run(use())
+        assert layer._loops == {}
+    assert redis.command("CLIENT", "LIST").count("\n") == clients
+
+
+def test_a_loop_that_rests(redis):
+    """A loop that does not run now and then is taken up again."""
+    layer = RedisChannelLayer(hosts=[redis.url])
+    loop = asyncio.new_event_loop()
+    channel = loop.run_until_complete(layer.new_channel())
+    loop.run_until_complete(layer.group_add("group", channel))
+    async_to_sync(layer.group_send)("group", {"type": "while it rests"})
+    assert loop.run_until_complete(take(layer, channel)) == {"type": "while it rests"}
+
+    async def elsewhere():
+        await layer.group_add("another", await layer.new_channel())  # this loop listens now
+
+    asyncio.run(elsewhere())
+    loop.run_until_complete(layer.group_add("group", channel))
+    async_to_sync(layer.group_send)("group", MESSAGE)
+    assert loop.run_until_complete(take(layer, channel)) == MESSAGE
+    loop.close()
+    assert subscribers(redis) == 0
+
+
+async def test_other_threads(make_layer):
+    """Threads with loops of their own send, join and leave, while this loop listens."""
+    layer = make_layer()
+    channel = await layer.new_channel()
+    received = threading.Event()
+
+    async def work(number):
+        await layer.group_add(f"group-{number}", channel)
+        await layer.group_send(f"group-{number}", {"type": "x", "n": number})
+        await layer.send(channel, {"type": "direct", "n": number})
+        await asyncio.wait_for(asyncio.to_thread(received.wait), DEADLINE)
+        await layer.group_discard(f"group-{number}", channel)
+
+    threads = [threading.Thread(target=lambda n=n: asyncio.run(work(n)), daemon=True) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    got = [await take(layer, channel) for _ in range(16)]
+    received.set()
+    await asyncio.gather(*[asyncio.to_thread(thread.join, DEADLINE) for thread in threads])
+    assert sorted((message["type"], message["n"]) for message in got) == sorted(
+        (kind, number) for kind in ("x", "direct") for number in range(8)
+    )
+    assert layer.local.group_names() == []
+
+
+async def test_another_loop_takes_over_from_one_that_ends(make_layer):
+    """The members of this loop are listened for, although nothing calls the layer here."""
+    layer, other = make_layer(), make_layer()
+    listening, done = threading.Event(), threading.Event()
+
+    async def listen_first():
+        await layer.new_channel()
+        listening.set()
+        await asyncio.to_thread(done.wait, DEADLINE)
+
+    thread = threading.Thread(target=lambda: asyncio.run(listen_first()), daemon=True)
+    thread.start()
+    assert await asyncio.to_thread(listening.wait, DEADLINE)
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    receiving = asyncio.create_task(layer.receive(channel))
+    done.set()
+    await asyncio.to_thread(thread.join, DEADLINE)
+    async with asyncio.timeout(DEADLINE):
+        while not receiving.done():
+            await other.group_send("group", MESSAGE)
+            await asyncio.sleep(0.02)
+    assert receiving.result() == MESSAGE
+
+
+async def test_a_sync_consumer_s_thread(make_layer):
+    layer, other = make_layer(), make_layer()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await asyncio.to_thread(async_to_sync(other.group_send), "group", MESSAGE)
+    assert await take(layer, channel) == MESSAGE
+
+
+def test_uvloop(redis):
+    uvloop = pytest.importorskip("uvloop")
+    layer, sender = RedisChannelLayer(hosts=[redis.url]), RedisChannelLayer(hosts=[redis.url])
+
+    async def use():
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        for _ in range(3):
+            await sender.group_send("group", MESSAGE)
+            assert await take(layer, channel) == MESSAGE
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(use())
+    assert layer._loops == {}
+    assert subscribers(redis) == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_warnings_about_what_was_not_closed(redis, recwarn):
+    layer = RedisChannelLayer(hosts=[redis.url])
+
+    async def use():
+        await layer.send("plain", MESSAGE)
+        await layer.receive("plain")
+        await layer.group_add("group", await layer.new_channel())
+
+    asyncio.run(use())
+    del layer
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+FORKING = """
+import asyncio, os, sys
+from atalanta.layers import RedisChannelLayer
+
+layer = RedisChannelLayer(hosts=[sys.argv[1]])
+names = {}
+reader, writer = os.pipe()
+
+async def run(who):
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    os.write(writer, b"!")
+    message = await asyncio.wait_for(layer.receive(channel), 10)
+    print(who, message["text"], layer.process_name(), flush=True)
+
+if sys.argv[2] == "used":
+    asyncio.run(layer.send("plain", {"type": "x"}))
+children = []
+for number in range(2):
+    child = os.fork()
+    if child == 0:
+        asyncio.run(run(f"worker-{number}"))
+        os._exit(0)
+    children.append(child)
+for _ in children:
+    os.read(reader, 1)
+asyncio.run(layer.group_send("group", {"type": "x", "text": "hello"}))
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.parametrize("state", ["fresh", "used"])
+async def test_forked_workers(redis, state):
+    """A layer that was made before the fork is a process of its own in each worker."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "error", "-c", FORKING, redis.url, state],
+        capture_output=True,
+        text=True,
+        timeout=2 * DEADLINE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = sorted(line.split() for line in done.stdout.splitlines())
+    assert [line[:2] for line in lines] == [["worker-0", "hello"], ["worker-1", "hello"]]
+    assert lines[0][2] != lines[1][2]
+
+
+async def test_channels_redis_pub_sub_processes_share_groups(make_layer, redis, caplog):
+    ours = make_layer()
+    theirs = PubSubLayer(hosts=[redis.url], prefix=ours.prefix)
+    their_channel = await theirs.new_channel()
+    await theirs.group_add("group", their_channel)
+    our_channel = await ours.new_channel()
+    assert "share the prefix" in caplog.text
+    await ours.group_add("group", our_channel)
+    for sender in (ours, theirs):
+        await sender.group_send("group", MESSAGE)
+        assert await take(ours, our_channel) == MESSAGE
+        assert await take(theirs, their_channel) == MESSAGE
+    await ours.send(their_channel, {"type": "direct"})
+    assert await take(theirs, their_channel) == {"type": "direct"}
+    await theirs.flush()
+
+
+async def test_channels_redis_core_processes_are_refused(make_layer, redis):
+    ours = make_layer()
+    theirs = CoreLayer(hosts=[redis.url], prefix=ours.prefix)
+    await asyncio.sleep(1.1)
+    their_channel = await theirs.new_channel()
+    await theirs.group_add("group", their_channel)
+    our_channel = await ours.new_channel()
+    for call in (
+        ours.group_send("group", MESSAGE),
+        ours.send(their_channel, MESSAGE),
+        ours.group_add("group", our_channel),
+    ):
+        with pytest.raises(RuntimeError, match=r"channels_redis\.core\.RedisChannelLayer.*another prefix"):
+            await call
+    assert ours.local.group_names() == []
+    await theirs.close_pools()
+
+
+async def test_what_a_core_process_left_behind_is_of_no_interest(make_layer, redis):
+    """After a change of BACKEND, its groups stay in Redis for up to a day."""
+    prefix = "left"
+    theirs = CoreLayer(hosts=[redis.url], prefix=prefix)
+    await theirs.group_add("group", await theirs.new_channel())
+    ours = make_layer(prefix=prefix)
+    channel = await ours.new_channel()
+    await ours.group_add("group", channel)
+    await ours.group_send("group", MESSAGE)
+    assert await take(ours, channel) == MESSAGE
+    await theirs.close_pools()
