@@ -1,6 +1,9 @@
 """Settings of the chat example: no database, no migration, no server besides this one."""
 
 import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
 
 DEBUG = os.environ.get("DJANGO_DEBUG", "1") == "1"
 
@@ -11,6 +14,8 @@ SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "insecure-key-of-the-chat-examp
 ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
 
 INSTALLED_APPS = [
+    # First, so that runserver is Atalanta's.
+    "atalanta",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -43,16 +48,20 @@ TEMPLATES = [
 ROOT_URLCONF = "mysite.urls"
 ASGI_APPLICATION = "mysite.asgi.application"
 
-# Groups live in the memory of this one process: nothing to install. A chat that runs in
-# several processes needs a layer that they share, such as Redis.
-CHANNEL_LAYERS = {
-    "default": {
-        "BACKEND": "channels.layers.InMemoryChannelLayer",
-    },
-}
+# Groups live in the memory of this one process: nothing to install. With REDIS_URL they live in
+# Redis, and the chat may run in several processes.
+REDIS_URL = os.environ.get("REDIS_URL")
+if REDIS_URL:
+    layer = {"BACKEND": "atalanta.layers.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+else:
+    layer = {"BACKEND": "atalanta.layers.InMemoryChannelLayer"}
+CHANNEL_LAYERS = {"default": layer}
 
 # Sessions live in a signed cookie, so that the example needs no table for them.
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 
 STATIC_URL = "static/"
+# The look and the reconnecting that all examples share.
+STATICFILES_DIRS = [("shared", BASE_DIR.parent / "shared")]
+
 USE_TZ = True

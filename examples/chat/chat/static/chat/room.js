@@ -1,7 +1,6 @@
-// The browser's side of a room: one WebSocket, opened again whenever it is lost.
+// The browser's side of a room.
 
-const FIRST_DELAY = 500; // milliseconds before the first new attempt
-const LONGEST_DELAY = 15_000;
+import { keepConnected } from "../shared/connection.js";
 
 const room = document.getElementById("room");
 const state = document.getElementById("state");
@@ -10,43 +9,6 @@ const composer = document.getElementById("composer");
 const nameField = document.getElementById("name");
 const messageField = document.getElementById("message");
 const sendButton = document.getElementById("send");
-
-const scheme = location.protocol === "https:" ? "wss" : "ws";
-const address = `${scheme}://${location.host}${room.dataset.socketPath}`;
-
-let socket = null;
-let attempts = 0;
-let timer = null;
-
-function connect() {
-  clearTimeout(timer);
-  timer = null;
-  show("connecting", "Connecting…");
-  socket = new WebSocket(address);
-  socket.onopen = () => {
-    attempts = 0;
-    show("open", "Connected");
-  };
-  socket.onmessage = (event) => append(JSON.parse(event.data));
-  // An error is always followed by a close, which also tells the code.
-  socket.onclose = reconnectLater;
-}
-
-function reconnectLater(event) {
-  // Twice as long after each failure, and never the same for all clients of a restarted server.
-  const longest = Math.min(LONGEST_DELAY, FIRST_DELAY * 2 ** attempts);
-  const delay = longest * (0.5 + Math.random() / 2);
-  attempts += 1;
-  timer = setTimeout(connect, delay);
-  // Without a closing handshake there is no code from the server to show.
-  const code = event.wasClean ? ` (${event.code})` : "";
-  show("closed", `Offline${code} · retrying in ${Math.ceil(delay / 1000)} s`);
-}
-
-// The network is back: do not sit out the delay.
-window.addEventListener("online", () => {
-  if (timer !== null) connect();
-});
 
 function show(value, text) {
   state.dataset.state = value;
@@ -101,10 +63,12 @@ nameField.addEventListener("change", () => localStorage.setItem("chat-name", nam
 composer.addEventListener("submit", (event) => {
   event.preventDefault();
   const message = messageField.value.trim();
-  if (message === "" || socket.readyState !== WebSocket.OPEN) return;
-  socket.send(JSON.stringify({ message, name: nameField.value.trim() }));
+  if (message === "" || !send(JSON.stringify({ message, name: nameField.value.trim() }))) return;
   messageField.value = "";
   messageField.focus();
 });
 
-connect();
+const send = keepConnected(room.dataset.socketPath, {
+  onmessage: (text) => append(JSON.parse(text)),
+  onstate: show,
+});

@@ -1,0 +1,43 @@
+"""Settings of the ticker example: one page, one WebSocket, no database."""
+
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+DEBUG = os.environ.get("DJANGO_DEBUG", "1") == "1"
+
+# Good enough for your own machine. Anything else sets its own key.
+SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "insecure-key-of-the-ticker-example")
+
+# These are also the origins from which a WebSocket may be opened (see routing.py).
+ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+
+INSTALLED_APPS = [
+    # First, so that runserver is Atalanta's.
+    "atalanta",
+    "django.contrib.staticfiles",
+    "channels",
+    "ticker",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+
+ROOT_URLCONF = "mysite.urls"
+ASGI_APPLICATION = "mysite.asgi.application"
+
+CHANNEL_LAYERS = {"default": {"BACKEND": "atalanta.layers.InMemoryChannelLayer"}}
+
+TICKS_PER_SECOND = float(os.environ.get("TICKS_PER_SECOND", "10"))
+
+STATIC_URL = "static/"
+# The look and the reconnecting that all examples share.
+STATICFILES_DIRS = [("shared", BASE_DIR.parent / "shared")]
+
+USE_TZ = True

@@ -1,0 +1,150 @@
+"""Examples as their readers run them: Django projects, visitors with cookies, and several processes."""
+
+import contextlib
+import http.cookiejar
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from ..server.running import environment, until
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+# Seconds; only ever reached by what hangs.
+GUARD = 20
+
+BANNER = re.compile(r"development server at (http://\S+)/\n")
+
+
+def copied(example, directory):
+    """A copy of an example that a test may write to, beside the files that all examples share."""
+    for name in (example, "shared"):
+        shutil.copytree(
+            EXAMPLES / name, directory / name, ignore=shutil.ignore_patterns("__pycache__", "*.sqlite3")
+        )
+    return directory / example
+
+
+def manage(project, *arguments, **variables):
+    """The finished process of a command of manage.py."""
+    return subprocess.run(
+        [sys.executable, project / "manage.py", *arguments],
+        env=environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=3 * GUARD,
+    )
+
+
+@contextlib.contextmanager
+def runserver(project, directory, **variables):
+    """The address of a project that `runserver` serves; its log must have no traceback at the end."""
+    log = directory / f"runserver-{time.monotonic_ns()}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, project / "manage.py", "runserver", "--noreload", "127.0.0.1:0"],
+            env=environment(PYTHONUNBUFFERED="1", **variables),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        until(lambda: BANNER.search(log.read_text()) or process.poll() is not None, "the start of runserver")
+        banner = BANNER.search(log.read_text())
+        assert banner, log.read_text()
+        yield banner[1]
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.terminate()
+        try:
+            process.wait(GUARD)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+class Browser:
+    """Somebody who looks at a site: cookies that HTTP and WebSockets have in common."""
+
+    def __init__(self, url):
+        self.url = url
+        self.cookies = http.cookiejar.CookieJar()
+        # Asks the server itself, whatever proxy the environment names.
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.cookies)
+        )
+
+    def get(self, path):
+        """(status, address of the page in the end, text)"""
+        return self._open(urllib.request.Request(self.url + path))
+
+    def post(self, path, **fields):
+        """The same for a form that is sent, with the token against forged ones."""
+        fields = {"csrfmiddlewaretoken": self.cookie("csrftoken") or "", **fields}
+        data = urllib.parse.urlencode(fields).encode()
+        return self._open(urllib.request.Request(self.url + path, data))
+
+    def cookie(self, name):
+        return next((cookie.value for cookie in self.cookies if cookie.name == name), None)
+
+    def cookie_header(self):
+        """What the browser sends of its cookies with every request."""
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
+
+    def connect(self, path, origin=None, cookies=None):
+        """A WebSocket as the page would open it; a context manager."""
+        cookies = self.cookie_header() if cookies is None else cookies
+        return connect(
+            self.url.replace("http", "ws", 1) + path,
+            origin=origin or self.url,
+            additional_headers={"Cookie": cookies} if cookies else {},
+            open_timeout=GUARD,
+            proxy=None,
+        )
+
+    def _open(self, request):
+        try:
+            with self._opener.open(request, timeout=GUARD) as response:
+                return response.status, response.url, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.url, error.read().decode()
+
+
+def static_addresses(page):
+    return set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
+
+
+def close_code(websocket):
+    """The code with which the server closes the connection, which must be all that it sends."""
+    try:
+        message = websocket.recv(timeout=GUARD)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code
+    raise AssertionError(f"the server sent {message!r} instead of closing")
+
+
+def listening_processes(redis, group):
+    """How many processes have members of a group, as Redis knows it."""
+    return int(redis.command("PUBSUB", "NUMSUB", f"asgi__group__{group}").split()[-1])
+
+
+def until_in_both_processes(redis, group, enter):
+    """Adds members to the group with `enter()` until both of two processes have some; returns them all."""
+    members = []
+    deadline = time.monotonic() + GUARD
+    while len(members) < 4 or listening_processes(redis, group) < 2:
+        assert time.monotonic() < deadline, f"{len(members)} connections are all in one process"
+        members.append(enter())
+    return members
