@@ -15,8 +15,9 @@ PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(shell find python
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 
-.PHONY: help chat chat-redis notifications ticker test test-core test-python test-slow test-werror test-sanitize test-aarch64 test-autobahn \
-	bench bench-full bench-compare bench-micro clean
+.PHONY: help chat chat-redis notifications ticker test test-core test-python test-slow test-werror test-sanitize test-aarch64 \
+	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
+	bench bench-full bench-compare bench-micro format clean
 
 help:
 	@echo "make chat           serve the chat example"
@@ -31,9 +32,13 @@ help:
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
 	@echo "make test-aarch64   C unit tests for 64-bit ARM under qemu"
 	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
+	@echo "make test-autobahn-tls, test-autobahn-deflate   the same over TLS; the compression cases"
+	@echo "make test-uvicorn   uvicorn's own WebSocket tests, on our class"
+	@echo "make conformance    the same checks against every server; writes docs/conformance.md"
 	@echo "make bench          the main table: Atalanta beside daphne and the other servers"
 	@echo "make bench-full     every workload, every server"
 	@echo "make bench-compare  two commits: A=… B=…"
+	@echo "make format         C sources as .clang-format has it"
 	@echo "make bench-micro    units of the C core, without a network"
 
 # ---- The virtual environment ----
@@ -111,8 +116,31 @@ test-aarch64:
 
 test-autobahn: $(VENV)/test-installed
 	tests/autobahn/install.sh $(BUILD)/autobahn
-	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop asyncio
-	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop uvloop
+	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop asyncio --jobs 2
+	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop uvloop --jobs 2
+
+test-autobahn-tls: $(VENV)/test-installed
+	tests/autobahn/install.sh $(BUILD)/autobahn
+	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop asyncio --tls --jobs 2
+	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop uvloop --tls --jobs 2
+
+# Every offer of compression, with messages up to this many bytes: the large ones take most of the time.
+LARGEST ?= 131072
+test-autobahn-deflate: $(VENV)/test-installed
+	tests/autobahn/install.sh $(BUILD)/autobahn
+	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop uvloop --jobs 2 \
+		--need-compression --cases '12.*' '13.*' --largest $(LARGEST) --timeout 1800
+
+$(VENV)/conformance-installed: $(VENV)/test-installed tests/conformance/requirements.txt
+	$(BIN)/python -m pip install --quiet -r tests/conformance/requirements.txt
+	@touch $@
+
+test-uvicorn: $(VENV)/conformance-installed
+	$(BIN)/python tests/conformance/uvicorn_suite/run.py
+
+# Runs the checks against every server and writes docs/conformance.md.
+conformance: $(VENV)/conformance-installed
+	$(BIN)/python -m tests.conformance --explain --write
 
 # ---- Measurements ----
 
@@ -133,7 +161,10 @@ bench-compare: $(VENV)/bench-installed
 bench-micro:
 	@mkdir -p $(BUILD)
 	$(CC) -std=c11 -O3 -Icsrc/core -o $(BUILD)/bench-micro benchmarks/micro/*.c $(CORE) -lz
-	$(BUILD)/bench-micro
+	$(BUILD)/bench-micro $(MICRO)
+
+format:
+	clang-format -i csrc/*/*.[ch]
 
 clean:
 	rm -rf $(BUILD) $(VENV) dist python/*.egg-info python/atalanta/*.so

@@ -30,6 +30,7 @@ CORE = [
     "mask_portable",
     "mask_sse2",
     "sha1",
+    "upgrade",
     "utf8",
 ]
 EXT = [
@@ -39,9 +40,12 @@ EXT = [
     "broadcast",
     "callable",
     "compression",
+    "connection_limits",
     "coroutine",
+    "counters",
     "denial",
     "dispatcher",
+    "entry",
     "events",
     "group",
     "incoming",
@@ -55,6 +59,7 @@ EXT = [
     "response",
     "scope",
     "session",
+    "timer_queue",
     "timers",
     "turn",
     "waiter",

@@ -135,8 +135,7 @@ read_close(const ws_conn *conn, const ws_frame_header *header, const uint8_t *pa
 
 /* Hands out a control frame whose payload is all there: 0, or a ws_error. */
 static int
-take_control(ws_conn *conn, const ws_frame_header *header, const uint8_t *payload,
-             ws_event *event)
+take_control(ws_conn *conn, const ws_frame_header *header, const uint8_t *payload, ws_event *event)
 {
     if (header->opcode == WS_OPCODE_CLOSE) {
         const int error = read_close(conn, header, payload, event);

@@ -380,8 +380,7 @@ inflate_data(ws_decompressor *self, ws_slice *data, ws_inflate *step)
         }
         else {
             size_t written;
-            result =
-                inflate_piece(self, data, step->output, smaller(step->room, left), &written);
+            result = inflate_piece(self, data, step->output, smaller(step->room, left), &written);
             step->output += written;
             step->room -= written;
             self->message_size += written;

@@ -90,9 +90,9 @@ typedef struct {
     uint8_t *window;        /* history kept while there is no stream, or NULL */
     size_t message_size;    /* bytes inflated of the message under way */
     uint16_t window_size;
-    bool in_message;        /* at least one byte of it was fed */
-    bool blocked;           /* zlib may hold output that had no room */
-    bool ended;             /* a block with BFINAL was the last; what follows is a new stream */
+    bool in_message; /* at least one byte of it was fed */
+    bool blocked;    /* zlib may hold output that had no room */
+    bool ended;      /* a block with BFINAL was the last; what follows is a new stream */
     int error;
 } ws_decompressor;
 

@@ -181,8 +181,7 @@ read_offer(ws_slice in, deflate_offer *offer)
         }
         parameter found = {0};
         if (!take_byte(&in, ';') || !take_token(&in, &found.name) ||
-            (take_byte(&in, '=') && !take_value(&in, &found)) ||
-            !add_parameter(offer, &found)) {
+            (take_byte(&in, '=') && !take_value(&in, &found)) || !add_parameter(offer, &found)) {
             return false;
         }
     }
@@ -205,12 +204,12 @@ agree(const ws_deflate_config *config, const deflate_offer *offer, ws_deflate_pa
     if (server_limited && offer->server_bits < WS_WINDOW_BITS_MIN) {
         return false;
     }
-    params->server_window_bits =
-        server_limited ? smaller(config->server_max_window_bits, offer->server_bits)
-                       : config->server_max_window_bits;
-    params->client_window_bits =
-        client_limited ? smaller(config->client_max_window_bits, offer->client_bits)
-                       : WS_WINDOW_BITS_MAX;
+    params->server_window_bits = server_limited
+                                     ? smaller(config->server_max_window_bits, offer->server_bits)
+                                     : config->server_max_window_bits;
+    params->client_window_bits = client_limited
+                                     ? smaller(config->client_max_window_bits, offer->client_bits)
+                                     : WS_WINDOW_BITS_MAX;
     params->server_no_context_takeover =
         config->server_no_context_takeover || (offer->has & SERVER_NO_CONTEXT_TAKEOVER) != 0;
     params->client_no_context_takeover =

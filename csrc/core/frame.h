@@ -20,8 +20,8 @@ enum {
     WS_OPCODE_PONG = 0xA
 };
 
-#define WS_FRAME_HEADER_MAX 14       /* 2 + 8 bytes of length + 4 of mask */
-#define WS_CONTROL_PAYLOAD_MAX 125   /* section 5.5 */
+#define WS_FRAME_HEADER_MAX 14     /* 2 + 8 bytes of length + 4 of mask */
+#define WS_CONTROL_PAYLOAD_MAX 125 /* section 5.5 */
 #define WS_CONTROL_FRAME_MAX (WS_CONTROL_PAYLOAD_MAX + 6)
 
 typedef struct {
@@ -35,9 +35,9 @@ typedef struct {
 } ws_frame_header;
 
 /* Reads one header. > 0: the header's size; 0: more bytes are needed; < 0: a ws_error.
- * Refuses RSV2 and RSV3, reserved opcodes, control frames that are fragmented, compressed (RSV1) or
- * longer than 125 bytes, lengths not in their shortest form and lengths of 2^63 and more: each as
- * soon as the byte that shows it is there. RSV1 on data frames is reported, not judged. */
+ * Refuses RSV2 and RSV3, reserved opcodes, control frames that are fragmented, compressed (RSV1)
+ * or longer than 125 bytes, lengths not in their shortest form and lengths of 2^63 and more: each
+ * as soon as the byte that shows it is there. RSV1 on data frames is reported, not judged. */
 int ws_frame_parse(const uint8_t *data, size_t n, ws_frame_header *header);
 
 /* Writes a header in its shortest form to dst (room for WS_FRAME_HEADER_MAX) and returns its size.

@@ -5,8 +5,8 @@
  * is remembered, so a caller selects once and keeps the pointer (CPUID is slow in a virtual
  * machine).
  *
- * There is no kernel for AVX-512: one was measured at 5 ns for 32 bytes against 2 ns with AVX2, and
- * no faster from 1 KiB on, where memory is the limit. */
+ * There is no kernel for AVX-512: one was measured at 5 ns for 32 bytes against 2 ns with AVX2,
+ * and no faster from 1 KiB on, where memory is the limit. */
 #include "mask_kernels.h"
 
 #if WS_MASK_X86

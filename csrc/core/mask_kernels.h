@@ -110,8 +110,7 @@ ws_mask_tiny(uint8_t *dst, const uint8_t *src, size_t n, uint32_t key)
 {
     if (n >= 8) {
         const uint64_t first = ws_mask_load64(src) ^ ws_mask_widen(key);
-        const uint64_t last =
-            ws_mask_load64(src + n - 8) ^ ws_mask_widen(ws_mask_rotate(key, n));
+        const uint64_t last = ws_mask_load64(src + n - 8) ^ ws_mask_widen(ws_mask_rotate(key, n));
         memcpy(dst, &first, sizeof first);
         memcpy(dst + n - 8, &last, sizeof last);
         return ((first | last) & UINT64_C(0x8080808080808080)) == 0;

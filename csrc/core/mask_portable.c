@@ -15,8 +15,7 @@ mask_portable(uint8_t *dst, const uint8_t *src, size_t n, uint32_t key, size_t p
         return ws_mask_tiny(dst, src, n, rotated);
     }
     const uint64_t key64 = ws_mask_widen(rotated);
-    const uint64_t last =
-        ws_mask_load64(src + n - 8) ^ ws_mask_widen(ws_mask_rotate(rotated, n));
+    const uint64_t last = ws_mask_load64(src + n - 8) ^ ws_mask_widen(ws_mask_rotate(rotated, n));
     uint64_t seen = last;
     for (size_t i = 0; n - i > 8; i += 8) {
         const uint64_t word = ws_mask_load64(src + i) ^ key64;

@@ -132,8 +132,7 @@ PyObject *
 asgi_connect_event(const module_state *state)
 {
     PyObject *event = PyDict_New();
-    if (event != NULL &&
-        PyDict_SetItem(event, state->names.type, state->names.connect_type) < 0) {
+    if (event != NULL && PyDict_SetItem(event, state->names.type, state->names.connect_type) < 0) {
         Py_CLEAR(event);
     }
     return event;

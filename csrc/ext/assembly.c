@@ -35,7 +35,8 @@ peer_failed(ws_conn *conn, int cause, int *error)
     return -2;
 }
 
-/* A message, or what kept it from being made: bad UTF-8 is the peer's failure, not an exception. */
+/* A message, or what kept it from being made: bad UTF-8 is the peer's failure, not an exception.
+ */
 static int
 complete(ws_conn *conn, PyObject *message, int *error)
 {
@@ -49,8 +50,9 @@ complete(ws_conn *conn, PyObject *message, int *error)
     return peer_failed(conn, WS_ERROR_UTF8, error);
 }
 
-/* Room for `total` bytes. What a frame announces is reserved at once (it is within the limit, and memory is not
- * touched before its bytes come); fragments grow by half, so that many small ones cost linear time. 0, or -1. */
+/* Room for `total` bytes. What a frame announces is reserved at once (it is within the limit, and
+ * memory is not touched before its bytes come); fragments grow by half, so that many small ones
+ * cost linear time. 0, or -1. */
 static int
 reserve(assembly *self, Py_ssize_t total)
 {
@@ -116,14 +118,13 @@ take_piece(assembly *self, ws_conn *conn, const ws_event *event, PyObject **mess
 }
 
 int
-assembly_take(assembly *self, ws_conn *conn, const ws_event *event, PyObject **message,
-              int *error)
+assembly_take(assembly *self, ws_conn *conn, const ws_event *event, PyObject **message, int *error)
 {
     if (!event->begin || !event->end) {
         return take_piece(self, conn, event, message, error);
     }
-    *message = event->opcode == WS_OPCODE_TEXT ? whole_text(conn, event)
-                                               : whole_bytes(conn, event);
+    *message =
+        event->opcode == WS_OPCODE_TEXT ? whole_text(conn, event) : whole_bytes(conn, event);
     return complete(conn, *message, error);
 }
 

@@ -1,5 +1,5 @@
-/* Awaitable: see awaitable.h. A suspended one holds a Waiter; messages stay on the connection's queue until the
- * awaitable runs, so that nothing is lost however it ends. */
+/* Awaitable: see awaitable.h. A suspended one holds a Waiter; messages stay on the connection's
+ * queue until the awaitable runs, so that nothing is lost however it ends. */
 #include "awaitable.h"
 
 #include "coroutine.h"
@@ -156,7 +156,7 @@ static PySendResult
 send_step(Awaitable *self, PyObject **result)
 {
     Protocol *protocol = self->protocol;
-    if (session_must_wait(protocol)) {
+    if (session_must_wait(protocol, self->event)) {
         if (protocol->send_waiters == NULL && (protocol->send_waiters = PyList_New(0)) == NULL) {
             return PYGEN_ERROR;
         }

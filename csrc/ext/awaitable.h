@@ -1,6 +1,8 @@
-/* Awaitable: one receive() or send() under way; also a collections.abc.Coroutine, as applications make tasks of it.
+/* Awaitable: one receive() or send() under way; also a collections.abc.Coroutine, as applications
+ * make tasks of it.
  *
- * Nothing happens until it is awaited in the loop. It completes without suspending whenever it can. */
+ * Nothing happens until it is awaited in the loop. It completes without suspending whenever it
+ * can. */
 #ifndef ATALANTA_EXT_AWAITABLE_H
 #define ATALANTA_EXT_AWAITABLE_H
 

@@ -1,4 +1,5 @@
-/* Broadcast: see broadcast.h. Depends on the writer for output and on the session to close who is too slow. */
+/* Broadcast: see broadcast.h. Depends on the writer for output and on the session to close who is
+ * too slow. */
 #include "broadcast.h"
 
 #include "asgi.h"
@@ -50,15 +51,14 @@ broadcast_frames_begin(broadcast_frames *self, const module_state *state, PyObje
     }
     if (bytes != NULL && PyBytes_Check(bytes)) {
         self->payload = Py_NewRef(bytes);
-        return 0;
+        return 1;
     }
     if (bytes != NULL || text == NULL || !PyUnicode_Check(text)) {
-        PyErr_SetString(PyExc_TypeError, "a broadcast has 'text', a str, or 'bytes', a bytes");
-        return -1;
+        return 0;
     }
     self->opcode = WS_OPCODE_TEXT;
     self->payload = PyUnicode_AsUTF8String(text);
-    return self->payload == NULL ? -1 : 0;
+    return self->payload == NULL ? -1 : 1;
 }
 
 void
@@ -109,20 +109,29 @@ frame_for(Protocol *self, broadcast_frames *frames)
     return frames->frames[0];
 }
 
-/* Gathers a frame, to be flushed with everybody's at the end of this turn. 0, or -1. */
+/* Gathers a frame, to be flushed with everybody's at the end of this turn unless it is much. 0, or
+ * -1. */
 static int
 append_frame(Protocol *self, PyObject *frame)
 {
+    self->state->counters->messages_sent++;
     if (writer_append(self, PyBytes_AS_STRING(frame), (size_t)PyBytes_GET_SIZE(frame)) < 0) {
         return -1;
     }
-    return writer_flush_later(self);
+    /* A sender that does not wait would pile up output that no transport has seen, and nobody
+     * would be slow. */
+    return writer_flush_if_full(self) < 0 ? -1 : writer_flush_later(self);
 }
 
-/* Makes room for `size` bytes by dropping frames that wait. False if that is not enough. */
+/* Makes room for `size` bytes by dropping frames that wait. False, with none dropped, if they
+ * never fit. */
 static bool
-drop_oldest(broadcast_queue *queue, size_t size)
+drop_oldest(Protocol *self, size_t size)
 {
+    broadcast_queue *queue = self->broadcast;
+    if (size > queue->limit) {
+        return false;
+    }
     Py_ssize_t count = 0;
     while (count < PyList_GET_SIZE(queue->frames) &&
            (queue->size > queue->limit || size > queue->limit - queue->size)) {
@@ -131,7 +140,8 @@ drop_oldest(broadcast_queue *queue, size_t size)
     }
     /* Deleting from a list of ours cannot fail: it only gets shorter. */
     (void)PyList_SetSlice(queue->frames, 0, count, NULL);
-    return size <= queue->limit;
+    self->state->counters->broadcasts_dropped += (uint64_t)count;
+    return true;
 }
 
 int
@@ -150,7 +160,8 @@ broadcast_write(Protocol *self, broadcast_frames *frames)
     if (!fits && queue->policy == BROADCAST_CLOSE) {
         return session_too_slow(self) < 0 ? -1 : 0;
     }
-    if (!fits && (queue->policy == BROADCAST_SKIP || !drop_oldest(queue, size))) {
+    if (!fits && (queue->policy == BROADCAST_SKIP || !drop_oldest(self, size))) {
+        self->state->counters->broadcasts_dropped++;
         return 0;
     }
     if (PyList_Append(queue->frames, frame) < 0) {
@@ -175,7 +186,10 @@ broadcast_drain(Protocol *self)
     queue->frames = empty;
     queue->size = 0;
     int result = 0;
-    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(frames); i++) {
+    /* Nothing may follow our close frame. */
+    Py_ssize_t count = self->phase == PHASE_OPEN ? PyList_GET_SIZE(frames) : 0;
+    self->state->counters->messages_sent += (uint64_t)count;
+    for (Py_ssize_t i = 0; result == 0 && i < count; i++) {
         PyObject *frame = PyList_GET_ITEM(frames, i);
         result = writer_append(self, PyBytes_AS_STRING(frame), (size_t)PyBytes_GET_SIZE(frame));
     }

@@ -10,7 +10,8 @@ typedef struct {
     size_t capacity;
 } byte_buffer;
 
-/* Room for n (above 0) more bytes: the place to write them to (add n to size yourself), or NULL with MemoryError. */
+/* Room for n (above 0) more bytes: the place to write them to (add n to size yourself), or NULL
+ * with MemoryError. */
 static inline uint8_t *
 byte_buffer_reserve(byte_buffer *buffer, size_t n)
 {

@@ -1,4 +1,5 @@
-/* Callable: see callable.h. Calling it does nothing but make an Awaitable, so that it is safe from any thread. */
+/* Callable: see callable.h. Calling it does nothing but make an Awaitable, so that it is safe from
+ * any thread. */
 #include "callable.h"
 
 #include "awaitable.h"
@@ -102,8 +103,8 @@ callable_repr(Callable *self)
                                 (PyObject *)self->protocol);
 }
 
-/* type.name = getattr(import module, name), renamed. A missing attribute is not an error: not every Python
- * version has every marker. */
+/* type.name = getattr(import module, name), renamed. A missing attribute is not an error: not
+ * every Python version has every marker. */
 static int
 copy_marker(PyTypeObject *type, const char *module_name, const char *source, const char *target)
 {
@@ -135,9 +136,11 @@ callable_type_prepare(PyTypeObject *type)
     return 0;
 }
 
-PyDoc_STRVAR(nowait_doc, "nowait(event, /)\n--\n\n"
-                         "Send a message from whatever thread this is, if that needs no waiting: True. False when\n"
-                         "nothing was done and send() has to be awaited.");
+PyDoc_STRVAR(
+    nowait_doc,
+    "nowait(event, /)\n--\n\n"
+    "Send a message from whatever thread this is, if that needs no waiting: True. False when\n"
+    "nothing was done and send() has to be awaited.");
 
 static PyObject *
 callable_nowait(Callable *self, PyObject *event)

@@ -1,4 +1,5 @@
-/* Monotonic time in seconds, for expiry and budgets; not the loop's time, as no loop may be running. */
+/* Monotonic time in seconds, for expiry and budgets; not the loop's time, as no loop may be
+ * running. */
 #ifndef ATALANTA_EXT_CLOCK_H
 #define ATALANTA_EXT_CLOCK_H
 

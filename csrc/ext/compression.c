@@ -36,8 +36,10 @@ compression_configure(compression_settings *settings, PyObject *options)
     }
     if (!PyArg_ParseTuple(options, "iippiin;compression", &server_bits, &client_bits,
                           &server_forgets, &client_forgets, &level, &memory_level, &threshold) ||
-        check_range("server_max_window_bits", server_bits, WS_WINDOW_BITS_MIN, WS_WINDOW_BITS_MAX) < 0 ||
-        check_range("client_max_window_bits", client_bits, WS_WINDOW_BITS_MIN, WS_WINDOW_BITS_MAX) < 0 ||
+        check_range("server_max_window_bits", server_bits, WS_WINDOW_BITS_MIN,
+                    WS_WINDOW_BITS_MAX) < 0 ||
+        check_range("client_max_window_bits", client_bits, WS_WINDOW_BITS_MIN,
+                    WS_WINDOW_BITS_MAX) < 0 ||
         check_range("compression level", level, 1, 9) < 0 ||
         check_range("compression memory level", memory_level, 1, 9) < 0) {
         return -1;
@@ -69,17 +71,17 @@ compression_new(const Protocol *self, const ws_deflate_params *params)
     }
     made->params = *params;
     made->threshold = settings->threshold;
-    ws_compressor_init(&made->compressor,
-                       &(ws_compressor_config){.window_bits = params->server_window_bits,
-                                               .memory_level = settings->memory_level,
-                                               .level = settings->level,
-                                               .no_context_takeover =
-                                                   params->server_no_context_takeover});
-    ws_decompressor_init(&made->decompressor,
-                         &(ws_decompressor_config){.max_message = self->conn.config.max_message,
-                                                   .window_bits = params->client_window_bits,
-                                                   .no_context_takeover =
-                                                       params->client_no_context_takeover});
+    ws_compressor_init(
+        &made->compressor,
+        &(ws_compressor_config){.window_bits = params->server_window_bits,
+                                .memory_level = settings->memory_level,
+                                .level = settings->level,
+                                .no_context_takeover = params->server_no_context_takeover});
+    ws_decompressor_init(
+        &made->decompressor,
+        &(ws_decompressor_config){.max_message = self->conn.config.max_message,
+                                  .window_bits = params->client_window_bits,
+                                  .no_context_takeover = params->client_no_context_takeover});
     return made;
 }
 
@@ -101,7 +103,8 @@ compression_negotiate(Protocol *self, const ws_request *request)
                                 .server_max_window_bits = settings->server_window_bits,
                                 .client_max_window_bits = settings->client_window_bits,
                                 .server_no_context_takeover = settings->server_no_context_takeover,
-                                .client_no_context_takeover = settings->client_no_context_takeover};
+                                .client_no_context_takeover =
+                                    settings->client_no_context_takeover};
     if (!settings->enabled || ws_extension_negotiate(&config, offers, count, &params, response,
                                                      &size) != WS_EXTENSION_DEFLATE) {
         return 0;
@@ -155,12 +158,12 @@ compression_release_idle(Protocol *self)
 static PyObject *
 build_message(uint8_t opcode, const uint8_t *data, size_t n)
 {
-    return opcode == WS_OPCODE_TEXT
-               ? PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)n, NULL)
-               : PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)n);
+    return opcode == WS_OPCODE_TEXT ? PyUnicode_DecodeUTF8((const char *)data, (Py_ssize_t)n, NULL)
+                                    : PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)n);
 }
 
-/* Inflates unmasked input. 1: *message is complete; 0: more is needed; -1: an exception is set; -2: *error is set. */
+/* Inflates unmasked input. 1: *message is complete; 0: more is needed; -1: an exception is set;
+ * -2: *error is set. */
 static int
 inflate_piece(compression *self, const ws_event *event, const uint8_t *input, PyObject **message,
               int *error)
@@ -194,7 +197,8 @@ inflate_piece(compression *self, const ws_event *event, const uint8_t *input, Py
     }
 }
 
-/* What kept a message from being made that is the peer's fault: bad UTF-8, or no memory for what it sent. */
+/* What kept a message from being made that is the peer's fault: bad UTF-8, or no memory for what
+ * it sent. */
 static int
 blame(int result, int *error)
 {
@@ -239,7 +243,8 @@ compression_take(Protocol *self, const ws_event *event, PyObject **message)
 
 /* ---- Outgoing ---- */
 
-/* Moves a payload that lies WS_FRAME_HEADER_MAX bytes behind `place` behind its header. Returns the frame's size. */
+/* Moves a payload that lies WS_FRAME_HEADER_MAX bytes behind `place` behind its header. Returns
+ * the frame's size. */
 static size_t
 put_header(uint8_t *place, uint8_t opcode, size_t n)
 {

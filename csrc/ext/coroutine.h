@@ -1,4 +1,5 @@
-/* What every awaitable of ours shares with coroutines: how results and exceptions pass, and how long it may go on. */
+/* What every awaitable of ours shares with coroutines: how results and exceptions pass, and how
+ * long it may go on. */
 #ifndef ATALANTA_EXT_COROUTINE_H
 #define ATALANTA_EXT_COROUTINE_H
 
@@ -7,8 +8,8 @@
 /* Events that an application may take in a row before the loop gets a turn. */
 #define COROUTINE_BUDGET 128
 
-/* An outcome of am_send as iteration gives it: a value yielded, or StopIteration with the value returned. Steals
- * `result`. */
+/* An outcome of am_send as iteration gives it: a value yielded, or StopIteration with the value
+ * returned. Steals `result`. */
 static inline PyObject *
 coroutine_to_iteration(PySendResult outcome, PyObject *result)
 {
@@ -26,7 +27,8 @@ coroutine_to_iteration(PySendResult outcome, PyObject *result)
     return NULL;
 }
 
-/* Raises what throw() was given: a class with a value, or an instance; None for what was not given. */
+/* Raises what throw() was given: a class with a value, or an instance; None for what was not
+ * given. */
 void coroutine_raise(PyObject *type, PyObject *value, PyObject *traceback);
 
 #endif

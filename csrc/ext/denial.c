@@ -75,9 +75,8 @@ denial_body(Protocol *self, PyObject *event)
     bool failed;
     PyObject *more_body = asgi_event_get(event, self->state->names.more_body, &failed);
     int more = more_body == NULL ? 0 : PyObject_IsTrue(more_body);
-    PyObject *body = failed || more < 0
-                         ? NULL
-                         : asgi_event_get(event, self->state->names.body, &failed);
+    PyObject *body =
+        failed || more < 0 ? NULL : asgi_event_get(event, self->state->names.body, &failed);
     if (failed || more < 0) {
         return -1;
     }
@@ -87,8 +86,8 @@ denial_body(Protocol *self, PyObject *event)
     }
     int result = begin_response(self, (size_t)view.len, !more);
     if (result == 0) {
-        result = response_denial_body(self, view.buf, (size_t)view.len, self->denial_chunked,
-                                      !more);
+        result =
+            response_denial_body(self, view.buf, (size_t)view.len, self->denial_chunked, !more);
     }
     if (body != NULL) {
         PyBuffer_Release(&view);

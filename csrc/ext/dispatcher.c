@@ -1,15 +1,17 @@
 /* Dispatcher: see dispatcher.h. Awaited by the consumer's task, it goes on until a handler raises.
  *
- * While the task waits for events, a wake is dealt with by running the handler right here, as the task and in its
- * context: the chain of middleware coroutines above is passed through only when a handler has to wait for something
- * else, or raises. What it yielded or raised is kept until the task comes for it. */
+ * While the task waits for events, a wake is dealt with by running the handler right here, as the
+ * task and in its context: the chain of middleware coroutines above is passed through only when a
+ * handler has to wait for something else, or raises. What it yielded or raised is kept until the
+ * task comes for it. */
 #include "dispatcher.h"
 
 #include "coroutine.h"
 #include "events.h"
 #include "turn.h"
 
-/* Names of handlers that are remembered; event types are the application's, but may come from anywhere. */
+/* Names of handlers that are remembered; event types are the application's, but may come from
+ * anywhere. */
 #define HANDLER_NAMES_MAX 1024
 
 typedef struct {
@@ -29,7 +31,8 @@ typedef struct {
 
 /* ---- Handlers ---- */
 
-/* The attribute that handles events of a type, as Channels' get_handler_name has it. New reference, or NULL. */
+/* The attribute that handles events of a type, as Channels' get_handler_name has it. New
+ * reference, or NULL. */
 static PyObject *
 handler_name(module_state *state, PyObject *event_type)
 {
@@ -50,8 +53,8 @@ handler_name(module_state *state, PyObject *event_type)
     return name;
 }
 
-/* The handler for an event, from the consumer itself; NULL without an exception when dispatch has to find it, or to
- * say what is wrong. */
+/* The handler for an event, from the consumer itself; NULL without an exception when dispatch has
+ * to find it, or to say what is wrong. */
 static PyObject *
 find_handler(Dispatcher *self)
 {
@@ -142,8 +145,8 @@ begin_handler(Dispatcher *self, PyObject *event)
     return self->handler == NULL ? -1 : 0;
 }
 
-/* Whether the exception that is set means no more than that the handler's own connection has ended. Clears it then:
- * websocket.disconnect is still to come. */
+/* Whether the exception that is set means no more than that the handler's own connection has
+ * ended. Clears it then: websocket.disconnect is still to come. */
 static bool
 forgive_disconnect(Dispatcher *self)
 {
@@ -173,7 +176,8 @@ forgive_disconnect(Dispatcher *self)
     return true;
 }
 
-/* The handler has returned or raised. PYGEN_RETURN to go on with the next event, or PYGEN_ERROR. */
+/* The handler has returned or raised. PYGEN_RETURN to go on with the next event, or PYGEN_ERROR.
+ */
 static PySendResult
 end_handler(Dispatcher *self, PySendResult outcome, PyObject *result)
 {
@@ -306,7 +310,8 @@ next_event(Dispatcher *self, PyObject **result)
     return outcome;
 }
 
-/* Goes on after an outcome of a handler: until something has to be yielded, or an exception leaves. */
+/* Goes on after an outcome of a handler: until something has to be yielded, or an exception
+ * leaves. */
 static PySendResult
 dispatcher_loop(Dispatcher *self, PySendResult outcome, PyObject **result)
 {
@@ -377,8 +382,9 @@ dispatcher_iternext(Dispatcher *self)
     return coroutine_to_iteration(outcome, result);
 }
 
-/* The task was cancelled by its own handler, which then began to wait: as a task does, cancels what it waits for, and
- * waits for that. PYGEN_NEXT with it; PYGEN_RETURN when it cannot be cancelled. */
+/* The task was cancelled by its own handler, which then began to wait: as a task does, cancels
+ * what it waits for, and waits for that. PYGEN_NEXT with it; PYGEN_RETURN when it cannot be
+ * cancelled. */
 static PySendResult
 cancel_yielded(Dispatcher *self, PyObject *error, PyObject **result)
 {
@@ -563,12 +569,15 @@ static PyMethodDef dispatcher_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyDoc_STRVAR(dispatcher_doc,
-             "Dispatcher(events, dispatch, consumer, is_due)\n--\n\n"
-             "Awaited once, it awaits dispatch(event) for one event after the other until that raises. With a\n"
-             "consumer (not None) its handler is called instead of dispatch, unless there is none or\n"
-             "is_due() says that dispatch has work to do. A ClientDisconnected of the consumer's own connection does not end\n"
-             "it, except from the handler of websocket.disconnect.");
+PyDoc_STRVAR(
+    dispatcher_doc,
+    "Dispatcher(events, dispatch, consumer, is_due)\n--\n\n"
+    "Awaited once, it awaits dispatch(event) for one event after the other until that raises. "
+    "With a\n"
+    "consumer (not None) its handler is called instead of dispatch, unless there is none or\n"
+    "is_due() says that dispatch has work to do. A ClientDisconnected of the consumer's own "
+    "connection does not end\n"
+    "it, except from the handler of websocket.disconnect.");
 
 static PyType_Slot dispatcher_slots[] = {
     {Py_tp_doc, (void *)dispatcher_doc},

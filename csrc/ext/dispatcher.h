@@ -1,4 +1,5 @@
-/* Dispatcher: the loop of one consumer: takes its events and runs a handler for each, one after the other. */
+/* Dispatcher: the loop of one consumer: takes its events and runs a handler for each, one after
+ * the other. */
 #ifndef ATALANTA_EXT_DISPATCHER_H
 #define ATALANTA_EXT_DISPATCHER_H
 

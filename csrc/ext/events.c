@@ -1,5 +1,6 @@
-/* Events: see events.h. Awaiting it gives the next event; the same object is awaited again and again, by one task, so
- * that an event costs no object. Events stay where they are queued until the task runs: cancelling loses nothing.
+/* Events: see events.h. Awaiting it gives the next event; the same object is awaited again and
+ * again, by one task, so that an event costs no object. Events stay where they are queued until
+ * the task runs: cancelling loses nothing.
  *
  * Each source keeps its order; when both have something they take turns. */
 #include "events.h"
@@ -194,7 +195,8 @@ events_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (receive != Py_None) {
         connection = callable_receives_from(state, receive);
         if (connection == NULL) {
-            PyErr_Format(PyExc_TypeError, "expected the receive of a connection of ours, got %.200s",
+            PyErr_Format(PyExc_TypeError,
+                         "expected the receive of a connection of ours, got %.200s",
                          Py_TYPE(receive)->tp_name);
             return NULL;
         }
@@ -299,22 +301,17 @@ static PyMemberDef events_members[] = {
 
 PyDoc_STRVAR(events_doc,
              "Events(receive, mailbox)\n--\n\n"
-             "The next event of a connection (its receive, or None) and of a mailbox (or None), whenever it is\n"
-             "awaited. Each source keeps its order; when both have something they take turns. For one task.");
+             "The next event of a connection (its receive, or None) and of a mailbox (or\n"
+             "None), whenever it is awaited. Each source keeps its order; when both have\n"
+             "something they take turns. For one task.");
 
 static PyType_Slot events_slots[] = {
-    {Py_tp_doc, (void *)events_doc},
-    {Py_tp_new, events_new},
-    {Py_tp_dealloc, events_dealloc},
-    {Py_tp_traverse, events_traverse},
-    {Py_tp_clear, events_tp_clear},
-    {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, events_iternext},
-    {Py_am_await, events_await},
-    {Py_am_send, events_send_slot},
-    {Py_tp_methods, events_methods},
-    {Py_tp_members, events_members},
-    {0, NULL},
+    {Py_tp_doc, (void *)events_doc},   {Py_tp_new, events_new},
+    {Py_tp_dealloc, events_dealloc},   {Py_tp_traverse, events_traverse},
+    {Py_tp_clear, events_tp_clear},    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, events_iternext}, {Py_am_await, events_await},
+    {Py_am_send, events_send_slot},    {Py_tp_methods, events_methods},
+    {Py_tp_members, events_members},   {0, NULL},
 };
 
 PyType_Spec events_spec = {

@@ -1,8 +1,9 @@
-/* Group: see group.h. Members lie in an array, so that a message costs each of them a reference and an entry in its
- * mailbox; a dict from channel to place finds them by name. A member that leaves is replaced by the last one.
+/* Group: see group.h. Members lie in an array, so that a message costs each of them a reference
+ * and an entry in its mailbox; a dict from channel to place finds them by name. A member that
+ * leaves is replaced by the last one.
  *
- * Sending calls into Python (the loop's call_soon, destructors), which may change the group: a message goes to those who
- * were members when it was sent. */
+ * Sending calls into Python (the loop's call_soon, destructors), which may change the group: a
+ * message goes to those who were members when it was sent. */
 #include "group.h"
 
 #include <math.h>
@@ -25,7 +26,7 @@ typedef struct {
     membership *members;
     size_t count;
     size_t room;
-    double expiry; /* seconds from the last join to the end of a membership */
+    double expiry;    /* seconds from the last join to the end of a membership */
     int keeps_unread; /* a message that expires unread does not end its channel's membership */
 } Group;
 
@@ -77,9 +78,10 @@ group_append(Group *self, PyObject *channel, Mailbox *mailbox, double now)
     if (group_set_place(self, channel, self->count) < 0) {
         return -1;
     }
-    self->members[self->count++] = (membership){.channel = Py_NewRef(channel),
-                                                  .mailbox = (Mailbox *)Py_NewRef((PyObject *)mailbox),
-                                                  .joined = now};
+    self->members[self->count++] =
+        (membership){.channel = Py_NewRef(channel),
+                     .mailbox = (Mailbox *)Py_NewRef((PyObject *)mailbox),
+                     .joined = now};
     mailbox->groups++;
     return 0;
 }
@@ -315,7 +317,8 @@ group_message_end(group_message *message)
     Py_CLEAR(message->message);
 }
 
-/* Prepares a message, whose type decides whether it is a broadcast. 0, or -1. */
+/* Prepares a message, whose type and shape decide whether it is a broadcast: applications may use
+ * the type for events of their own. 0, or -1. */
 static int
 group_message_begin(const Group *self, PyObject *event, PyObject *expiry, group_message *message)
 {
@@ -325,7 +328,8 @@ group_message_begin(const Group *self, PyObject *event, PyObject *expiry, group_
         return -1;
     }
     PyObject *type = PyDict_Check(event) ? PyDict_GetItem(event, state->names.type) : NULL;
-    int broadcast = type == NULL ? 0 : PyObject_RichCompareBool(type, state->names.broadcast_type, Py_EQ);
+    int broadcast =
+        type == NULL ? 0 : PyObject_RichCompareBool(type, state->names.broadcast_type, Py_EQ);
     if (broadcast < 0) {
         return -1;
     }
@@ -333,7 +337,7 @@ group_message_begin(const Group *self, PyObject *event, PyObject *expiry, group_
     if (message->message == NULL) {
         return -1;
     }
-    if (broadcast && broadcast_frames_begin(&message->frames, state, event) == 0) {
+    if (broadcast && broadcast_frames_begin(&message->frames, state, event) > 0) {
         message->loop = PyObject_CallNoArgs(state->get_running_loop);
     }
     if (PyErr_Occurred()) {
@@ -343,13 +347,16 @@ group_message_begin(const Group *self, PyObject *event, PyObject *expiry, group_
     return 0;
 }
 
-PyDoc_STRVAR(send_doc,
-             "send(message, expiry=None, /)\n--\n\n"
-             "Put a copy of the message into every member's mailbox and wake their readers. A message of type\n"
-             "\"broadcast.message\" is written to the connections that are attached, past their consumers.\n"
-             "An `expiry` in seconds takes the place of the mailboxes'.\n\n"
-             "Returns how many got it and how many did not, as they were full. Ends memberships that have\n"
-             "expired, and those of channels on which a message has expired unread.");
+PyDoc_STRVAR(
+    send_doc,
+    "send(message, expiry=None, /)\n--\n\n"
+    "Put a copy of the message into every member's mailbox and wake their readers. A message of "
+    "type\n"
+    "\"broadcast.message\" is written to the connections that are attached, past their "
+    "consumers.\n"
+    "An `expiry` in seconds takes the place of the mailboxes'.\n\n"
+    "Returns how many got it and how many did not, as they were full. Ends memberships that have\n"
+    "expired, and those of channels on which a message has expired unread.");
 
 static PyObject *
 group_send(Group *self, PyObject *const *args, Py_ssize_t nargs)
@@ -417,10 +424,12 @@ static PyMethodDef group_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyDoc_STRVAR(group_doc, "Group(expiry, keeps_unread=False)\n--\n\n"
-                        "The members of one group in this process. A membership ends `expiry` seconds after its\n"
-                        "last add, and when a message expires that its channel has not read, unless\n"
-                        "`keeps_unread`.");
+PyDoc_STRVAR(
+    group_doc,
+    "Group(expiry, keeps_unread=False)\n--\n\n"
+    "The members of one group in this process. A membership ends `expiry` seconds after its\n"
+    "last add, and when a message expires that its channel has not read, unless\n"
+    "`keeps_unread`.");
 
 static PyType_Slot group_slots[] = {
     {Py_tp_doc, (void *)group_doc},

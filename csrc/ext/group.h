@@ -1,4 +1,5 @@
-/* Group: the members of one channel layer group in this process, and one pass over them per message. */
+/* Group: the members of one channel layer group in this process, and one pass over them per
+ * message. */
 #ifndef ATALANTA_EXT_GROUP_H
 #define ATALANTA_EXT_GROUP_H
 

@@ -1,4 +1,5 @@
-/* Incoming: see incoming.h. Depends on core's conn for what frames mean; knows bytes and objects, no ASGI. */
+/* Incoming: see incoming.h. Depends on core's conn for what frames mean; knows bytes and objects,
+ * no ASGI. */
 #include "incoming.h"
 
 #include "../core/handshake.h"
@@ -6,14 +7,8 @@
 #include "session.h"
 #include "writer.h"
 
-/* A request head may be as long as what HTTP servers in front of us let through. */
-#define REQUEST_HEAD_MAX (64 * 1024)
-#define REQUEST_HEADERS_MAX 256
-
-/* Frames sent before the handshake is answered are kept up to about this many bytes; then reading pauses. */
-#define EARLY_BYTES_MAX (64 * 1024)
-
-/* From this many bytes on, the rest of a frame is received into its message and not into the shared buffer. */
+/* From this many bytes on, the rest of a frame is received into its message and not into the
+ * shared buffer. */
 #define DIRECT_RECEIVE_MIN (32 * 1024)
 
 static int
@@ -24,10 +19,11 @@ take_data(Protocol *self, const ws_event *event)
         return 0;
     }
     PyObject *message;
-    int taken = event->compressed ? compression_take(self, event, &message)
-                                  : assembly_take(&self->message, &self->conn, event, &message,
-                                                  &self->failure);
+    int taken = event->compressed
+                    ? compression_take(self, event, &message)
+                    : assembly_take(&self->message, &self->conn, event, &message, &self->failure);
     if (taken == 1) {
+        self->state->counters->messages_received++;
         return message_queue_push_steal(&self->queue, message);
     }
     return taken == -1 ? -1 : 0;
@@ -56,11 +52,33 @@ take_close(Protocol *self, const ws_event *event)
     return 0;
 }
 
+/* Whether a fragment that does not end its message is within their number; the connection fails if
+ * not. */
+static bool
+fragment_allowed(Protocol *self, const ws_event *event)
+{
+    if (event->begin) {
+        self->fragments = 0;
+    }
+    self->fragments += event->frame_left == 0 ? 1 : 0;
+    if (self->limits.fragments == 0 || self->fragments < self->limits.fragments) {
+        return true;
+    }
+    ws_conn_fail(&self->conn);
+    assembly_drop(&self->message);
+    self->failure = FAILURE_FRAGMENTS;
+    return false;
+}
+
 static int
 take_event(Protocol *self, const ws_event *event)
 {
     if (event->type == WS_EVENT_DATA) {
-        self->frame_arrived |= event->frame_left == 0;
+        /* A large frame on a slow line is a sign of life all the time. */
+        self->frame_arrived |= event->length > 0 || event->frame_left == 0;
+        if (!event->fin && !fragment_allowed(self, event)) {
+            return 0;
+        }
         return take_data(self, event);
     }
     if (event->type == WS_EVENT_PONG) {
@@ -73,10 +91,12 @@ take_event(Protocol *self, const ws_event *event)
     if (size > 0 && writer_append(self, reply, size) < 0) {
         return -1;
     }
+    self->output.replies += self->output.paused ? size : 0;
     return event->type == WS_EVENT_CLOSE ? take_close(self, event) : 0;
 }
 
-/* Reads frames until the bytes or the connection end; what a later call needs is kept. 0, or -1. */
+/* Reads frames until the bytes or the connection end; what a later call needs is kept. 0, or -1.
+ */
 static int
 feed_frames(Protocol *self, const uint8_t *data, size_t n)
 {
@@ -124,6 +144,20 @@ incoming_feed_early(Protocol *self)
     return result;
 }
 
+/* Keeps a request whose rest has not come. 0, or -1. */
+static int
+wait_for_request(Protocol *self)
+{
+    if (self->request_begun) {
+        return 0;
+    }
+    self->request_begun = true;
+    PyObject *result =
+        PyObject_CallMethodNoArgs((PyObject *)self, self->state->names.request_incomplete);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 /* The upgrade request, over as many reads as it takes. 0, or -1. */
 static int
 feed_request(Protocol *self, const uint8_t *data, size_t n)
@@ -133,19 +167,21 @@ feed_request(Protocol *self, const uint8_t *data, size_t n)
     if (byte_buffer_append(&self->kept, data, n) < 0) {
         return -1;
     }
-    if (self->kept.size <= REQUEST_HEAD_MAX && memchr(data, '\n', n) == NULL) {
-        /* No line has ended, so nothing new can be said: a request sent byte by byte costs linear time. */
-        return 0;
+    if (self->kept.size <= self->limits.request_size && memchr(data, '\n', n) == NULL) {
+        /* No line has ended, so nothing new can be said: a request sent byte by byte costs linear
+         * time. */
+        return wait_for_request(self);
     }
     byte_buffer bytes = byte_buffer_move(&self->kept);
     int size = ws_request_parse(&request, bytes.data, bytes.size);
     int result;
-    if (size == 0 && bytes.size <= REQUEST_HEAD_MAX) {
+    bool too_long = (size > 0 ? (size_t)size : bytes.size) > self->limits.request_size;
+    if (size == 0 && !too_long) {
         self->kept = bytes;
-        return 0;
+        return wait_for_request(self);
     }
-    if (size <= 0) {
-        result = session_refuse_request(self, size == 0 ? WS_HANDSHAKE_TOO_MANY_HEADERS : size);
+    if (size < 0 || too_long) {
+        result = session_refuse_request(self, too_long ? WS_HANDSHAKE_TOO_MANY_HEADERS : size);
     }
     else {
         result = byte_buffer_append(&self->kept, bytes.data + size, bytes.size - (size_t)size);
@@ -160,6 +196,7 @@ feed_request(Protocol *self, const uint8_t *data, size_t n)
 int
 incoming_feed(Protocol *self, uint8_t *data, size_t n, bool headroom)
 {
+    self->state->counters->bytes_received += n;
     if (self->opened) {
         return self->kept.size == 0 ? feed_frames(self, data, n)
                                     : feed_after_kept(self, data, n, headroom);
@@ -173,7 +210,7 @@ incoming_feed(Protocol *self, uint8_t *data, size_t n, bool headroom)
     if (byte_buffer_append(&self->kept, data, n) < 0) {
         return -1;
     }
-    return self->kept.size > EARLY_BYTES_MAX ? protocol_pause_reading(self) : 0;
+    return self->kept.size > self->limits.early_bytes ? protocol_pause_reading(self) : 0;
 }
 
 uint8_t *

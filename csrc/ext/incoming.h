@@ -1,20 +1,27 @@
 /* Incoming bytes: the upgrade request, then frames, then messages as Python objects on the queue.
  *
- * Everything shown is consumed or copied before these return, so that no unparsed byte lies in a shared
- * buffer when Python runs. What frames demand beyond messages (an end, a pong noted) is left in the
- * connection's fields for the caller to act on. */
+ * Everything shown is consumed or copied before these return, so that no unparsed byte lies in a
+ * shared buffer when Python runs. What frames demand beyond messages (an end, a pong noted) is
+ * left in the connection's fields for the caller to act on. */
 #ifndef ATALANTA_EXT_INCOMING_H
 #define ATALANTA_EXT_INCOMING_H
 
 #include "protocol.h"
 
-/* `headroom`: the bytes before data[0] belong to the shared buffer and may be overwritten. 0, or -1. */
+/* A failure that is no ws_error (those are negative): more fragments than the limit. */
+#define FAILURE_FRAGMENTS 1
+
+#define REQUEST_HEADERS_MAX 256
+
+/* `headroom`: the bytes before data[0] belong to the shared buffer and may be overwritten. 0, or
+ * -1. */
 int incoming_feed(Protocol *self, uint8_t *data, size_t n, bool headroom);
 
 /* Reads frames that came before the application accepted. 0, or -1. */
 int incoming_feed_early(Protocol *self);
 
-/* Where the rest of a large frame may be received: *size bytes at the address returned; NULL for nowhere. */
+/* Where the rest of a large frame may be received: *size bytes at the address returned; NULL for
+ * nowhere. */
 uint8_t *incoming_message_space(Protocol *self, size_t *size);
 
 #endif

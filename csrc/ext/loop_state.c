@@ -16,8 +16,8 @@ loop_state_new(module_state *state)
         PyErr_NoMemory();
         return NULL;
     }
-    self->view = PyMemoryView_FromMemory((char *)loop_state_buffer(self), RECEIVE_BUFFER_SIZE,
-                                         PyBUF_WRITE);
+    self->view =
+        PyMemoryView_FromMemory((char *)loop_state_buffer(self), RECEIVE_BUFFER_SIZE, PyBUF_WRITE);
     if (self->view == NULL) {
         Py_DECREF(self);
         return NULL;
@@ -26,8 +26,9 @@ loop_state_new(module_state *state)
     return self;
 }
 
-LoopState *
-loop_state_get(module_state *state, PyObject *loop)
+/* The state that the dictionary has, or a new one that it gets. New reference, or NULL. */
+static LoopState *
+loop_state_look_up(module_state *state, PyObject *loop)
 {
     PyObject *known = PyObject_GetItem(state->loop_states, loop);
     if (known != NULL || !PyErr_ExceptionMatches(PyExc_KeyError)) {
@@ -38,6 +39,26 @@ loop_state_get(module_state *state, PyObject *loop)
     if (self != NULL && PyObject_SetItem(state->loop_states, loop, (PyObject *)self) < 0) {
         Py_CLEAR(self);
     }
+    return self;
+}
+
+LoopState *
+loop_state_get(module_state *state, PyObject *loop)
+{
+    if (state->last_loop != NULL && PyWeakref_GET_OBJECT(state->last_loop) == loop) {
+        return (LoopState *)Py_NewRef(state->last_loop_state);
+    }
+    LoopState *self = loop_state_look_up(state, loop);
+    if (self == NULL) {
+        return NULL;
+    }
+    PyObject *reference = PyWeakref_NewRef(loop, NULL);
+    if (reference == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    Py_XSETREF(state->last_loop, reference);
+    Py_XSETREF(state->last_loop_state, Py_NewRef((PyObject *)self));
     return self;
 }
 

@@ -1,7 +1,8 @@
 /* LoopState: what the connections of one event loop share.
  *
- * The receive buffer (idle connections own none), the rule that one resume runs at a time, and the Turn that the
- * loop is going to call. It must not refer to its loop: it is the value of a dictionary with weak keys. */
+ * The receive buffer (idle connections own none), the rule that one resume runs at a time, and the
+ * Turn and the TimerQueue that the loop is going to call. It must not refer to its loop: it is the
+ * value of a dictionary with weak keys. */
 #ifndef ATALANTA_EXT_LOOP_STATE_H
 #define ATALANTA_EXT_LOOP_STATE_H
 
@@ -12,16 +13,22 @@
 /* Bytes in front of the shared buffer, for what a connection kept of its last read. */
 #define RECEIVE_BUFFER_HEADROOM 256
 
+struct timer_queue_object;
 struct turn_object;
+struct entry_object;
 
 typedef struct loop_state_object {
     PyObject_HEAD
-    module_state *state; /* borrowed: the type keeps the module alive */
-    uint8_t *memory;      /* headroom, then the buffer */
-    PyObject *view;       /* writable memoryview of the buffer */
-    bool parsing;         /* a read callback is running: the buffer must not be lent */
-    bool resuming;        /* a task is being run from a read callback */
+    module_state *state;      /* borrowed: the type keeps the module alive */
+    uint8_t *memory;          /* headroom, then the buffer */
+    PyObject *view;           /* writable memoryview of the buffer */
+    bool parsing;             /* a read callback is running: the buffer must not be lent */
+    bool resuming;            /* a task is being run from a read callback */
     struct turn_object *turn; /* borrowed: the loop owns what it is going to call; NULL for none */
+    struct timer_queue_object *timers; /* likewise */
+    struct entry_object
+        *entries; /* borrowed: connections whose first bytes have not come or not been judged */
+    bool entries_watched; /* the loop is going to look for those that are overdue */
 } LoopState;
 
 extern PyType_Spec loop_state_spec;

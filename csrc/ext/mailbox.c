@@ -37,6 +37,7 @@ static PyObject *
 mailbox_pop(Mailbox *self)
 {
     PyObject *message = self->slots[self->head].message;
+    self->own_count -= self->slots[self->head].own_expiry ? 1 : 0;
     self->head = (self->head + 1) & (self->room - 1);
     self->count--;
     if (self->count == 0) {
@@ -48,14 +49,60 @@ mailbox_pop(Mailbox *self)
     return message;
 }
 
+/* Notes that a message expires unread. */
+static void
+mailbox_note_lapse(Mailbox *self, const mailbox_slot *slot)
+{
+    if (!slot->own_expiry) {
+        self->lapsed = fmax(self->lapsed, slot->expires);
+    }
+}
+
+/* Forgets messages that have expired behind others, which only happens where some have an expiry
+ * of their own. Without memory they stay, and are found out when they are the oldest. */
+static void
+mailbox_expire_behind(Mailbox *self, double now)
+{
+    mailbox_slot *kept = PyMem_Malloc(self->room * sizeof(*kept));
+    if (kept == NULL) {
+        return;
+    }
+    mailbox_slot *slots = self->slots;
+    size_t head = self->head, count = self->count, mask = self->room - 1, n = 0;
+    self->earliest = Py_HUGE_VAL;
+    self->own_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const mailbox_slot *slot = &slots[(head + i) & mask];
+        if (slot->expires <= now) {
+            mailbox_note_lapse(self, slot);
+            continue;
+        }
+        self->earliest = fmin(self->earliest, slot->expires);
+        self->own_count += slot->own_expiry ? 1 : 0;
+        kept[n++] = *slot;
+    }
+    self->slots = kept;
+    self->head = 0;
+    self->count = n;
+    /* Destructors may look at the mailbox, which is in order now. */
+    for (size_t i = 0; i < count; i++) {
+        const mailbox_slot *slot = &slots[(head + i) & mask];
+        if (slot->expires <= now) {
+            Py_DECREF(slot->message);
+        }
+    }
+    PyMem_Free(slots);
+}
+
 void
 mailbox_expire(Mailbox *self, double now)
 {
     while (self->count > 0 && self->slots[self->head].expires <= now) {
-        if (!self->slots[self->head].own_expiry) {
-            self->lapsed = self->slots[self->head].expires;
-        }
+        mailbox_note_lapse(self, &self->slots[self->head]);
         Py_DECREF(mailbox_pop(self));
+    }
+    if (self->own_count > 0 && self->earliest <= now) {
+        mailbox_expire_behind(self, now);
     }
 }
 
@@ -90,6 +137,11 @@ mailbox_put(Mailbox *self, PyObject *message, double now, double expiry)
     slot->message = Py_NewRef(message);
     slot->own_expiry = expiry != MAILBOX_EXPIRY;
     slot->expires = now + (slot->own_expiry ? expiry : self->expiry);
+    if (self->own_count == 0) {
+        self->earliest = Py_HUGE_VAL; /* what is there already expires in its order */
+    }
+    self->earliest = fmin(self->earliest, slot->expires);
+    self->own_count += slot->own_expiry ? 1 : 0;
     self->count++;
     return mailbox_wake_reader(self) < 0 ? -1 : 1;
 }
@@ -247,8 +299,8 @@ mailbox_dealloc(Mailbox *self)
 }
 
 PyDoc_STRVAR(put_doc, "put(message, expiry=None, /)\n--\n\n"
-                      "Append a copy of the message and wake a reader. False when the mailbox is full. An\n"
-                      "`expiry` in seconds takes the place of the mailbox's.");
+                      "Append a copy of the message and wake a reader. False when the mailbox is\n"
+                      "full. An `expiry` in seconds takes the place of the mailbox's.");
 
 static PyObject *
 mailbox_put_method(Mailbox *self, PyObject *const *args, Py_ssize_t nargs)
@@ -275,7 +327,8 @@ mailbox_put_method(Mailbox *self, PyObject *const *args, Py_ssize_t nargs)
     return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
-PyDoc_STRVAR(clear_doc, "clear()\n--\n\nForget the messages; readers wait on.");
+PyDoc_STRVAR(clear_doc, "clear()\n--\n\n"
+                        "Forget the messages; readers wait on.");
 
 static PyObject *
 mailbox_clear_method(Mailbox *self, PyObject *Py_UNUSED(ignored))
@@ -286,9 +339,9 @@ mailbox_clear_method(Mailbox *self, PyObject *Py_UNUSED(ignored))
 
 PyDoc_STRVAR(attach_doc,
              "attach(receive, limit, policy, /)\n--\n\n"
-             "Have broadcasts written to the connection whose receive this is, past its consumer. At most `limit`\n"
-             "bytes of them wait for a connection that is slow; policy says what happens to more: \"skip\",\n"
-             "\"drop_oldest\" or \"close\".");
+             "Have broadcasts written to the connection whose receive this is, past its\n"
+             "consumer. At most `limit` bytes of them wait for a connection that is slow;\n"
+             "policy says what happens to more: \"skip\", \"drop_oldest\" or \"close\".");
 
 static int
 parse_policy(const char *name)
@@ -325,14 +378,16 @@ mailbox_attach(Mailbox *self, PyObject *args)
     else if (policy >= 0 && limit < 0) {
         PyErr_Format(PyExc_ValueError, "limit: expected 0 or more bytes, got %zd", limit);
     }
-    if (PyErr_Occurred() || broadcast_join(connection, (size_t)limit, (broadcast_policy)policy) < 0) {
+    if (PyErr_Occurred() ||
+        broadcast_join(connection, (size_t)limit, (broadcast_policy)policy) < 0) {
         return NULL;
     }
     Py_XSETREF(self->connection, (Protocol *)Py_NewRef((PyObject *)connection));
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(detach_doc, "detach()\n--\n\nEnd what attach() began; broadcasts go to the mailbox again.");
+PyDoc_STRVAR(detach_doc, "detach()\n--\n\n"
+                         "End what attach() began; broadcasts go to the mailbox again.");
 
 static PyObject *
 mailbox_detach(Mailbox *self, PyObject *Py_UNUSED(ignored))
@@ -385,9 +440,11 @@ static PyMemberDef mailbox_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-PyDoc_STRVAR(mailbox_doc, "Mailbox(capacity, expiry)\n--\n\n"
-                          "The messages of one channel that were not received yet: at most `capacity` of them, each\n"
-                          "for `expiry` seconds. Its length counts those that have not expired.");
+PyDoc_STRVAR(
+    mailbox_doc,
+    "Mailbox(capacity, expiry)\n--\n\n"
+    "The messages of one channel that were not received yet: at most `capacity` of them, each\n"
+    "for `expiry` seconds. Its length counts those that have not expired.");
 
 static PyType_Slot mailbox_slots[] = {
     {Py_tp_doc, (void *)mailbox_doc},

@@ -1,7 +1,7 @@
 /* Mailbox: the messages of one channel that were not received yet, and who waits for them.
  *
- * First in, first out; each message goes to one reader. Owns no memory for messages while empty. Any thread may put;
- * a reader is resumed in its own loop. */
+ * First in, first out; each message goes to one reader. Owns no memory for messages while empty.
+ * Any thread may put; a reader is resumed in its own loop. */
 #ifndef ATALANTA_EXT_MAILBOX_H
 #define ATALANTA_EXT_MAILBOX_H
 
@@ -23,28 +23,31 @@ typedef struct mailbox_object {
     size_t head;
     size_t count;
     size_t room;
-    size_t capacity; /* messages, at least 1 */
-    double expiry;   /* seconds from put to oblivion */
-    double lapsed;   /* when a message expired unread: memberships older than that are void */
-    Py_ssize_t holds; /* of those who read from it, if not at the moment */
-    size_t groups;   /* that it is a member of */
-    Waiter *reader;  /* the first that waits, or NULL */
-    PyObject *more_readers; /* list of the other Waiters, or NULL */
+    size_t capacity;  /* messages, at least 1 */
+    double expiry;    /* seconds from put to oblivion */
+    size_t own_count; /* of messages with an expiry of their own */
+    double
+        earliest;  /* when the first message expires, wherever it lies; kept while own_count > 0 */
+    double lapsed; /* when a message expired unread: memberships older than that are void */
+    Py_ssize_t holds;                   /* of those who read from it, if not at the moment */
+    size_t groups;                      /* that it is a member of */
+    Waiter *reader;                     /* the first that waits, or NULL */
+    PyObject *more_readers;             /* list of the other Waiters, or NULL */
     struct protocol_object *connection; /* which broadcasts are written to, or NULL */
 } Mailbox;
 
 extern PyType_Spec mailbox_spec;
 
-/* Appends a message that nobody else changes and wakes a reader; `expiry` in seconds, MAILBOX_EXPIRY for the
- * mailbox's own. 1, 0 when full, or -1. */
+/* Appends a message that nobody else changes and wakes a reader; `expiry` in seconds,
+ * MAILBOX_EXPIRY for the mailbox's own. 1, 0 when full, or -1. */
 #define MAILBOX_EXPIRY (-1.0)
 int mailbox_put(Mailbox *self, PyObject *message, double now, double expiry);
 
 /* The seconds of an `expiry` argument: MAILBOX_EXPIRY for None or NULL. NaN with an exception. */
 double mailbox_parse_expiry(PyObject *expiry);
 
-/* The oldest message that has not expired, copied unless it is the only one of its kind. New reference; NULL
- * without an exception when there is none. */
+/* The oldest message that has not expired, copied unless it is the only one of its kind. New
+ * reference; NULL without an exception when there is none. */
 PyObject *mailbox_take(Mailbox *self);
 
 /* Forgets messages that have expired at `now`. */
@@ -56,7 +59,8 @@ int mailbox_add_reader(Mailbox *self, Waiter *waiter);
 /* No-op for a waiter that is none of its readers. */
 void mailbox_remove_reader(Mailbox *self, Waiter *waiter);
 
-/* Wakes a reader if there is a message: for a reader that was woken and does not take it. 0, or -1. */
+/* Wakes a reader if there is a message: for a reader that was woken and does not take it. 0, or
+ * -1. */
 int mailbox_wake_reader(Mailbox *self);
 
 #endif

@@ -1,5 +1,5 @@
-/* Message copies: see message_copy.h. An object that is not of a plain type, nested deeply, or contained in itself is
- * left to copy.deepcopy, which remembers what it has copied. */
+/* Message copies: see message_copy.h. An object that is not of a plain type, nested deeply, or
+ * contained in itself is left to copy.deepcopy, which remembers what it has copied. */
 #include "message_copy.h"
 
 /* A message nested deeper than this is not copied here: it may contain itself. */

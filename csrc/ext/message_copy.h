@@ -4,7 +4,8 @@
 
 #include "module.h"
 
-/* As copy.deepcopy gives it; plain dicts, lists and scalars without a call into Python. New reference, or NULL. */
+/* As copy.deepcopy gives it; plain dicts, lists and scalars without a call into Python. New
+ * reference, or NULL. */
 PyObject *message_copy(const module_state *state, PyObject *message);
 
 #endif

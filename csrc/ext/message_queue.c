@@ -1,5 +1,5 @@
-/* Message queue: see message_queue.h. Two slots inside the connection serve a client that waits for its
- * answers; a ring is allocated for one that does not, and given back when it is empty. */
+/* Message queue: see message_queue.h. Two slots inside the connection serve a client that waits
+ * for its answers; a ring is allocated for one that does not, and given back when it is empty. */
 #include "message_queue.h"
 
 static size_t

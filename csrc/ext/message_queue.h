@@ -1,4 +1,5 @@
-/* A queue of messages (str or bytes) that arrived and were not received; owns no memory while empty. */
+/* A queue of messages (str or bytes) that arrived and were not received; owns no memory while
+ * empty. */
 #ifndef ATALANTA_EXT_MESSAGE_QUEUE_H
 #define ATALANTA_EXT_MESSAGE_QUEUE_H
 

@@ -6,12 +6,15 @@
 #include "awaitable.h"
 #include "callable.h"
 #include "dispatcher.h"
+#include "entry.h"
 #include "events.h"
 #include "group.h"
 #include "loop_state.h"
 #include "mailbox.h"
 #include "parser.h"
 #include "protocol.h"
+#include "scope.h"
+#include "timer_queue.h"
 #include "turn.h"
 #include "waiter.h"
 
@@ -110,9 +113,10 @@ loop_leave_task(const module_state *state, PyObject *loop, PyObject *task)
 
 /* ---- Functions ---- */
 
-PyDoc_STRVAR(accept_key_doc, "accept_key(key, /)\n--\n\n"
-                             "Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455, section 4.2.2).\n\n"
-                             "Takes str or bytes, returns str.");
+PyDoc_STRVAR(accept_key_doc,
+             "accept_key(key, /)\n--\n\n"
+             "Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455, section 4.2.2).\n\n"
+             "Takes str or bytes, returns str.");
 
 static PyObject *
 core_accept_key(PyObject *Py_UNUSED(module), PyObject *key)
@@ -158,8 +162,10 @@ read_mask_key(PyObject *object, uint32_t *key)
     return result;
 }
 
-PyDoc_STRVAR(apply_mask_doc, "apply_mask(data, mask, /)\n--\n\n"
-                             "Mask or unmask data with a key of 4 bytes (RFC 6455, section 5.3); returns bytes.");
+PyDoc_STRVAR(apply_mask_doc,
+             "apply_mask(data, mask, /)\n--\n\n"
+             "Mask or unmask data with a key of 4 bytes (RFC 6455, section 5.3); returns\n"
+             "bytes.");
 
 static PyObject *
 core_apply_mask(PyObject *module, PyObject *args)
@@ -186,8 +192,8 @@ core_apply_mask(PyObject *module, PyObject *args)
 PyDoc_STRVAR(build_frame_doc,
              "build_frame(opcode, payload, *, fin=True, rsv1=False, mask=None)\n--\n\n"
              "One frame (RFC 6455, section 5.2) as bytes, its length in the shortest form.\n\n"
-             "Raises ValueError for an opcode that is reserved, and for a control frame that is fragmented,\n"
-             "compressed or longer than 125 bytes.");
+             "Raises ValueError for an opcode that is reserved, and for a control frame that\n"
+             "is fragmented, compressed or longer than 125 bytes.");
 
 static PyObject *
 core_build_frame(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -199,8 +205,8 @@ core_build_frame(PyObject *module, PyObject *args, PyObject *kwargs)
     int rsv1 = 0;
     PyObject *mask = Py_None;
     Py_buffer payload;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iy*|$ppO:build_frame", KEYWORD_LIST(keywords), &opcode,
-                                     &payload, &fin, &rsv1, &mask)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "iy*|$ppO:build_frame", KEYWORD_LIST(keywords),
+                                     &opcode, &payload, &fin, &rsv1, &mask)) {
         return NULL;
     }
     ws_frame_header header = {.length = (uint64_t)payload.len,
@@ -232,8 +238,9 @@ core_build_frame(PyObject *module, PyObject *args, PyObject *kwargs)
     return frame;
 }
 
-PyDoc_STRVAR(mask_kernels_doc, "mask_kernels()\n--\n\n"
-                               "Names of the masking kernels that this machine can run, the fastest first.");
+PyDoc_STRVAR(mask_kernels_doc,
+             "mask_kernels()\n--\n\n"
+             "Names of the masking kernels that this machine can run, the fastest first.");
 
 static PyObject *
 core_mask_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -252,9 +259,10 @@ core_mask_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     return names;
 }
 
-PyDoc_STRVAR(mask_kernel_doc, "mask_kernel(name=None, /)\n--\n\n"
-                              "Name of the masking kernel in use; with a name, use that one from now on for\n"
-                              "functions, parsers and connections made later.");
+PyDoc_STRVAR(mask_kernel_doc,
+             "mask_kernel(name=None, /)\n--\n\n"
+             "Name of the masking kernel in use; with a name, use that one from now on for\n"
+             "functions, parsers and connections made later.");
 
 static PyObject *
 core_mask_kernel(PyObject *module, PyObject *args)
@@ -277,8 +285,9 @@ core_mask_kernel(PyObject *module, PyObject *args)
 
 PyDoc_STRVAR(after_resumes_doc,
              "after_resumes()\n--\n\n"
-             "A future of the running loop that is done when every task that was woken through a mailbox before\n"
-             "has been resumed. To be yielded by a generator-based coroutine.");
+             "A future of the running loop that is done when every task that was woken\n"
+             "through a mailbox before has been resumed. To be yielded by a generator-based\n"
+             "coroutine.");
 
 static PyObject *
 core_after_resumes(PyObject *module, PyObject *Py_UNUSED(ignored))
@@ -291,12 +300,19 @@ core_after_resumes(PyObject *module, PyObject *Py_UNUSED(ignored))
     return (PyObject *)waiter;
 }
 
+PyDoc_STRVAR(
+    counters_doc,
+    "counters()\n--\n\n"
+    "What the connections of this process did so far, and what they have queued now, as a\n"
+    "new dict of numbers.");
+
 static PyMethodDef module_methods[] = {
     {"accept_key", core_accept_key, METH_O, accept_key_doc},
     {"after_resumes", core_after_resumes, METH_NOARGS, after_resumes_doc},
     {"apply_mask", core_apply_mask, METH_VARARGS, apply_mask_doc},
     {"build_frame", (PyCFunction)(void (*)(void))core_build_frame, METH_VARARGS | METH_KEYWORDS,
      build_frame_doc},
+    {"counters", core_counters, METH_NOARGS, counters_doc},
     {"mask_kernels", core_mask_kernels, METH_NOARGS, mask_kernels_doc},
     {"mask_kernel", core_mask_kernel, METH_VARARGS, mask_kernel_doc},
     {NULL, NULL, 0, NULL},
@@ -374,9 +390,10 @@ state_make_templates(module_state *state)
     state->receive_event = PyDict_New();
     state->handler_names = PyDict_New();
     state->asgi_versions = Py_BuildValue("{s:s,s:s}", "version", "3.0", "spec_version", "2.5");
+    state->scope_template = scope_template(state);
     if (state->context_keyword == NULL || state->receive_event == NULL ||
-        state->handler_names == NULL ||
-        state->asgi_versions == NULL) {
+        state->handler_names == NULL || state->asgi_versions == NULL ||
+        state->scope_template == NULL) {
         return -1;
     }
     return PyDict_SetItem(state->receive_event, state->names.type, state->names.receive_type);
@@ -401,14 +418,16 @@ state_select_kernel(module_state *state)
 static int
 state_make_exceptions(PyObject *module, module_state *state)
 {
-    state->client_disconnected = PyErr_NewExceptionWithDoc(
-        "atalanta.ClientDisconnected",
-        "send() after the connection's end: the peer closed it, it was lost, or the server closed it.",
-        PyExc_OSError, NULL);
-    state->parse_error = PyErr_NewExceptionWithDoc(
-        "atalanta.ParseError",
-        "The peer broke the WebSocket protocol; close_code says how RFC 6455 has the connection closed.",
-        PyExc_ValueError, NULL);
+    state->client_disconnected =
+        PyErr_NewExceptionWithDoc("atalanta.ClientDisconnected",
+                                  "send() after the connection's end: the peer closed it, it was "
+                                  "lost, or the server closed it.",
+                                  PyExc_OSError, NULL);
+    state->parse_error =
+        PyErr_NewExceptionWithDoc("atalanta.ParseError",
+                                  "The peer broke the WebSocket protocol; close_code says how RFC "
+                                  "6455 has the connection closed.",
+                                  PyExc_ValueError, NULL);
     if (state->client_disconnected == NULL || state->parse_error == NULL ||
         PyModule_AddObjectRef(module, "ClientDisconnected", state->client_disconnected) < 0) {
         return -1;
@@ -420,22 +439,26 @@ static int
 module_exec(PyObject *module)
 {
     module_state *state = PyModule_GetState(module);
-    if (state_select_kernel(state) < 0 || state_intern_names(state) < 0 ||
-        state_import(state) < 0 || state_make_templates(state) < 0 ||
-        state_make_exceptions(module, state) < 0 ||
+    state->counters = counters_new();
+    if (state->counters == NULL || state_select_kernel(state) < 0 ||
+        state_intern_names(state) < 0 || state_import(state) < 0 ||
+        state_make_templates(state) < 0 || state_make_exceptions(module, state) < 0 ||
         state_make_type(module, &awaitable_spec, &state->awaitable_type) < 0 ||
         state_make_type(module, &callable_spec, &state->callable_type) < 0 ||
         state_make_type(module, &dispatcher_spec, &state->dispatcher_type) < 0 ||
+        state_make_type(module, &entry_spec, &state->entry_type) < 0 ||
         state_make_type(module, &events_spec, &state->events_type) < 0 ||
         state_make_type(module, &group_spec, &state->group_type) < 0 ||
         state_make_type(module, &loop_state_spec, &state->loop_state_type) < 0 ||
         state_make_type(module, &mailbox_spec, &state->mailbox_type) < 0 ||
         state_make_type(module, &parser_spec, &state->parser_type) < 0 ||
         state_make_type(module, &protocol_spec, &state->protocol_type) < 0 ||
+        state_make_type(module, &timer_queue_spec, &state->timer_queue_type) < 0 ||
         state_make_type(module, &turn_spec, &state->turn_type) < 0 ||
         state_make_type(module, &waiter_spec, &state->waiter_type) < 0 ||
         callable_type_prepare(state->callable_type) < 0 ||
         PyModule_AddType(module, state->dispatcher_type) < 0 ||
+        PyModule_AddType(module, state->entry_type) < 0 ||
         PyModule_AddType(module, state->events_type) < 0 ||
         PyModule_AddType(module, state->group_type) < 0 ||
         PyModule_AddType(module, state->mailbox_type) < 0 ||
@@ -460,12 +483,14 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->awaitable_type);
     Py_VISIT(state->callable_type);
     Py_VISIT(state->dispatcher_type);
+    Py_VISIT(state->entry_type);
     Py_VISIT(state->events_type);
     Py_VISIT(state->group_type);
     Py_VISIT(state->loop_state_type);
     Py_VISIT(state->mailbox_type);
     Py_VISIT(state->parser_type);
     Py_VISIT(state->protocol_type);
+    Py_VISIT(state->timer_queue_type);
     Py_VISIT(state->turn_type);
     Py_VISIT(state->waiter_type);
     Py_VISIT(state->client_disconnected);
@@ -478,10 +503,13 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->get_running_loop);
     Py_VISIT(state->deepcopy);
     Py_VISIT(state->loop_states);
+    Py_VISIT(state->last_loop);
+    Py_VISIT(state->last_loop_state);
     Py_VISIT(state->status_phrases);
     Py_VISIT(state->receive_event);
     Py_VISIT(state->handler_names);
     Py_VISIT(state->asgi_versions);
+    Py_VISIT(state->scope_template);
     return 0;
 }
 
@@ -494,12 +522,14 @@ module_clear(PyObject *module)
     Py_CLEAR(state->awaitable_type);
     Py_CLEAR(state->callable_type);
     Py_CLEAR(state->dispatcher_type);
+    Py_CLEAR(state->entry_type);
     Py_CLEAR(state->events_type);
     Py_CLEAR(state->group_type);
     Py_CLEAR(state->loop_state_type);
     Py_CLEAR(state->mailbox_type);
     Py_CLEAR(state->parser_type);
     Py_CLEAR(state->protocol_type);
+    Py_CLEAR(state->timer_queue_type);
     Py_CLEAR(state->turn_type);
     Py_CLEAR(state->waiter_type);
     Py_CLEAR(state->client_disconnected);
@@ -512,11 +542,14 @@ module_clear(PyObject *module)
     Py_CLEAR(state->get_running_loop);
     Py_CLEAR(state->deepcopy);
     Py_CLEAR(state->loop_states);
+    Py_CLEAR(state->last_loop);
+    Py_CLEAR(state->last_loop_state);
     Py_CLEAR(state->status_phrases);
     Py_CLEAR(state->context_keyword);
     Py_CLEAR(state->receive_event);
     Py_CLEAR(state->handler_names);
     Py_CLEAR(state->asgi_versions);
+    Py_CLEAR(state->scope_template);
 #define ATALANTA_CLEAR(field, text) Py_CLEAR(state->names.field);
     ATALANTA_NAMES(ATALANTA_CLEAR)
 #undef ATALANTA_CLEAR
@@ -526,7 +559,10 @@ module_clear(PyObject *module)
 static void
 module_free(void *module)
 {
+    module_state *state = PyModule_GetState(module);
     module_clear(module);
+    counters_release(state->counters);
+    state->counters = NULL;
 }
 
 static PyModuleDef_Slot module_slots[] = {

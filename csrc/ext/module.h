@@ -1,7 +1,7 @@
 /* What all types of the extension share: the module's state, interned names, free lists.
  *
- * Every type keeps a borrowed pointer to this state in its instances; the type's reference to its module keeps
- * the state alive. There is no static PyObject anywhere. */
+ * Every type keeps a borrowed pointer to this state in its instances; the type's reference to its
+ * module keeps the state alive. There is no static PyObject anywhere. */
 #ifndef ATALANTA_EXT_MODULE_H
 #define ATALANTA_EXT_MODULE_H
 
@@ -12,11 +12,13 @@
 #include <stdint.h>
 
 #include "../core/mask.h"
+#include "counters.h"
 
 /* Names used as attribute, key or value on the way of every connection: X(field, "text"). */
 #define ATALANTA_NAMES(X)                                                                         \
     X(abort, "abort")                                                                             \
     X(accept_type, "websocket.accept")                                                            \
+    X(asgi, "asgi")                                                                               \
     X(body, "body")                                                                               \
     X(body_type, "websocket.http.response.body")                                                  \
     X(broadcast_type, "broadcast.message")                                                        \
@@ -26,35 +28,63 @@
     X(call_soon_threadsafe, "call_soon_threadsafe")                                               \
     X(cancel, "cancel")                                                                           \
     X(can_write_eof, "can_write_eof")                                                             \
+    X(client, "client")                                                                           \
     X(close, "close")                                                                             \
     X(close_type, "websocket.close")                                                              \
     X(code, "code")                                                                               \
     X(connect_type, "websocket.connect")                                                          \
     X(connection, "connection")                                                                   \
+    X(connections, "connections")                                                                 \
     X(context, "context")                                                                         \
+    X(copy, "copy")                                                                               \
     X(disconnect_type, "websocket.disconnect")                                                    \
+    X(extensions, "extensions")                                                                   \
+    X(first_request_timeout, "first_request_timeout")                                             \
     X(get_extra_info, "get_extra_info")                                                           \
     X(get_write_buffer_size, "get_write_buffer_size")                                             \
+    X(hand_over, "_hand_over")                                                                    \
     X(handshake_answered, "handshake_answered")                                                   \
     X(headers, "headers")                                                                         \
+    X(http_version, "http_version")                                                               \
     X(is_closing, "is_closing")                                                                   \
     X(keepalive_expired, "keepalive_expired")                                                     \
+    X(load, "load")                                                                               \
+    X(loaded, "loaded")                                                                           \
     X(more_body, "more_body")                                                                     \
+    X(overdue, "_overdue")                                                                        \
+    X(path, "path")                                                                               \
     X(pause_reading, "pause_reading")                                                             \
+    X(peername, "peername")                                                                       \
+    X(query_string, "query_string")                                                               \
+    X(raw_path, "raw_path")                                                                       \
     X(reason, "reason")                                                                           \
+    X(request_incomplete, "request_incomplete")                                                   \
     X(receive_type, "websocket.receive")                                                          \
+    X(response_extension, "websocket.http.response")                                              \
     X(resume_reading, "resume_reading")                                                           \
+    X(root_path, "root_path")                                                                     \
+    X(scheme, "scheme")                                                                           \
     X(self, "__self__")                                                                           \
     X(send_type, "websocket.send")                                                                \
+    X(server, "server")                                                                           \
+    X(sockname, "sockname")                                                                       \
+    X(sslcontext, "sslcontext")                                                                   \
     X(start_application, "start_application")                                                     \
     X(start_type, "websocket.http.response.start")                                                \
+    X(state, "state")                                                                             \
     X(status, "status")                                                                           \
     X(subprotocol, "subprotocol")                                                                 \
+    X(subprotocols, "subprotocols")                                                               \
     X(text, "text")                                                                               \
     X(time, "time")                                                                               \
     X(type, "type")                                                                               \
+    X(upgrade, "_upgrade")                                                                        \
+    X(websocket, "websocket")                                                                     \
     X(write, "write")                                                                             \
     X(write_eof, "write_eof")                                                                     \
+    X(ws, "ws")                                                                                   \
+    X(ws_protocol_class, "ws_protocol_class")                                                     \
+    X(wss, "wss")                                                                                 \
     X(throw_, "throw")                                                                            \
     X(dot, ".")                                                                                   \
     X(underscore, "_")                                                                            \
@@ -65,8 +95,8 @@
 
 #define FREE_LIST_SIZE 64
 
-/* Memory of dead objects of one type, kept for the next ones; each keeps its reference to the type, which the
- * allocator needs to free it. */
+/* Memory of dead objects of one type, kept for the next ones; each keeps its reference to the
+ * type, which the allocator needs to free it. */
 typedef struct {
     PyObject *items[FREE_LIST_SIZE];
     int count;
@@ -77,12 +107,14 @@ typedef struct {
     PyTypeObject *awaitable_type;
     PyTypeObject *callable_type;
     PyTypeObject *dispatcher_type;
+    PyTypeObject *entry_type;
     PyTypeObject *events_type;
     PyTypeObject *group_type;
     PyTypeObject *loop_state_type;
     PyTypeObject *mailbox_type;
     PyTypeObject *parser_type;
     PyTypeObject *protocol_type;
+    PyTypeObject *timer_queue_type;
     PyTypeObject *turn_type;
     PyTypeObject *waiter_type;
     PyObject *parse_error;         /* exception class, a subclass of ValueError */
@@ -92,14 +124,19 @@ typedef struct {
     PyObject *current_task;        /* asyncio.current_task, where there is no such dict */
     PyObject *enter_task;          /* asyncio.tasks._enter_task and _leave_task, likewise */
     PyObject *leave_task;
-    PyObject *get_running_loop;    /* asyncio's, which gives None where no loop runs */
-    PyObject *deepcopy;            /* copy.deepcopy */
-    PyObject *loop_states;         /* WeakKeyDictionary: event loop -> LoopState */
-    PyObject *status_phrases;      /* http.client.responses */
-    PyObject *context_keyword;     /* ("context",) */
-    PyObject *receive_event;       /* {"type": "websocket.receive"}, copied for each message */
-    PyObject *handler_names;       /* dict: type of an event -> name of the consumer's handler */
-    PyObject *asgi_versions;       /* scope["asgi"], copied for each connection */
+    PyObject *get_running_loop; /* asyncio's, which gives None where no loop runs */
+    PyObject *deepcopy;         /* copy.deepcopy */
+    PyObject *loop_states;      /* WeakKeyDictionary: event loop -> LoopState */
+    PyObject
+        *last_loop; /* weak reference to the loop asked for last, and its LoopState; or NULL */
+    PyObject *last_loop_state;
+    PyObject *status_phrases;  /* http.client.responses */
+    PyObject *context_keyword; /* ("context",) */
+    PyObject *receive_event;   /* {"type": "websocket.receive"}, copied for each message */
+    PyObject *handler_names;   /* dict: type of an event -> name of the consumer's handler */
+    PyObject *asgi_versions;   /* scope["asgi"], copied for each connection */
+    PyObject *scope_template;  /* a scope with all its keys in their order, likewise */
+    counters *counters;
     free_list awaitables;
     free_list waiters;
     struct {
@@ -114,12 +151,12 @@ extern struct PyModuleDef atalanta_module;
 /* The state for an object whose type was made by this module, or derives from one that was. */
 module_state *module_state_of(PyObject *object);
 
-/* An object of `type` (which has a fixed size and GC) from the free list or from the allocator: not
- * tracked yet, all fields behind the header undefined. New reference. */
+/* An object of `type` (which has a fixed size and GC) from the free list or from the allocator:
+ * not tracked yet, all fields behind the header undefined. New reference. */
 PyObject *free_list_new(free_list *list, PyTypeObject *type);
 
-/* Ends an untracked object whose fields are all cleared: parks its memory, or frees it and drops its
- * reference to the type. */
+/* Ends an untracked object whose fields are all cleared: parks its memory, or frees it and drops
+ * its reference to the type. */
 void free_list_dealloc(free_list *list, PyObject *object);
 
 /* True when no Python task is running on that loop; -1 with an exception set. */

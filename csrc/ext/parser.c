@@ -1,4 +1,5 @@
-/* Parser: see parser.h. The same core and assembly as the protocol's, pulled by whoever has bytes. */
+/* Parser: see parser.h. The same core and assembly as the protocol's, pulled by whoever has bytes.
+ */
 #include "parser.h"
 
 #include "assembly.h"
@@ -31,8 +32,8 @@ parser_init(Parser *self, PyObject *args, PyObject *kwargs)
     static const char *const keywords[] = {"max_message_size", "client", NULL};
     Py_ssize_t max_message = 16 * 1024 * 1024;
     int client = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$np:Parser", KEYWORD_LIST(keywords), &max_message,
-                                     &client)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$np:Parser", KEYWORD_LIST(keywords),
+                                     &max_message, &client)) {
         return -1;
     }
     if (max_message < 0) {
@@ -141,21 +142,23 @@ raise_failure(const Parser *self, module_state *state)
 {
     PyObject *error = PyObject_CallFunction(state->parse_error, "s", ws_error_text(self->failure));
     PyObject *code = PyLong_FromLong(ws_error_close_code(self->failure));
-    if (error != NULL && code != NULL &&
-        PyObject_SetAttrString(error, "close_code", code) == 0) {
+    if (error != NULL && code != NULL && PyObject_SetAttrString(error, "close_code", code) == 0) {
         PyErr_SetObject(state->parse_error, error);
     }
     Py_XDECREF(error);
     Py_XDECREF(code);
 }
 
-PyDoc_STRVAR(feed_doc,
-             "feed(data, /)\n--\n\n"
-             "Parse the next bytes of the connection, cut anywhere.\n\n"
-             "Return a list of (opcode, payload): 1 with str and 2 with bytes for whole messages, 9 and 10\n"
-             "with bytes for ping and pong, 8 with (code, reason) for close (code 1005 when there was none).\n"
-             "Raise ParseError (a ValueError; its close_code is RFC 6455's) when the peer breaks the\n"
-             "protocol: once what came before is returned, and at every call from then on.");
+PyDoc_STRVAR(
+    feed_doc,
+    "feed(data, /)\n--\n\n"
+    "Parse the next bytes of the connection, cut anywhere.\n\n"
+    "Return a list of (opcode, payload): 1 with str and 2 with bytes for whole messages, 9 and "
+    "10\n"
+    "with bytes for ping and pong, 8 with (code, reason) for close (code 1005 when there was "
+    "none).\n"
+    "Raise ParseError (a ValueError; its close_code is RFC 6455's) when the peer breaks the\n"
+    "protocol: once what came before is returned, and at every call from then on.");
 
 static PyObject *
 parser_feed(Parser *self, PyObject *data)

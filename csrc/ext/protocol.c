@@ -1,19 +1,20 @@
-/* Protocol: asyncio's view of a connection (BufferedProtocol), and the hooks of the Python class above it.
+/* Protocol: asyncio's view of a connection (BufferedProtocol), and the hooks of the Python class
+ * above it.
  *
- * A subclass defines start_application, handshake_answered and keepalive_expired; everything on the path
- * of a message is here and in the units that protocol.h names. */
+ * A subclass defines start_application, handshake_answered and keepalive_expired; everything on
+ * the path of a message is here and in the units that protocol.h names. */
 #include "protocol.h"
 
 #include "broadcast.h"
 #include "compression.h"
 #include "incoming.h"
+#include "connection_limits.h"
 #include "session.h"
 #include "timers.h"
 #include "writer.h"
 
-/* Reading pauses when this much was received and not taken by the application: bytes, or messages. */
-#define QUEUE_BYTES_MAX (64 * 1024)
-#define QUEUE_MESSAGES_MAX 64
+/* Reading pauses when this many bytes of pongs wait behind what the peer does not take. */
+#define REPLY_BYTES_MAX (16 * 1024)
 
 /* ---- Life ---- */
 
@@ -37,15 +38,18 @@ protocol_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(
 static int
 protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
 {
-    static const char *const keywords[] = {"loop",          "max_message_size", "ping_interval",
-                               "ping_timeout",  "close_timeout",    "root_path",
-                               "app_state",     "default_headers",  "compression", NULL};
+    static const char *const keywords[] = {
+        "loop",      "max_message_size", "ping_interval",   "ping_timeout", "close_timeout",
+        "root_path", "app_state",        "default_headers", "compression",  "limits",
+        NULL};
     PyObject *loop, *root_path, *app_state, *default_headers, *compression_options;
+    PyObject *limits;
     Py_ssize_t max_message;
     double ping_interval, ping_timeout, close_timeout;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$ndddUOOO:Protocol", KEYWORD_LIST(keywords), &loop,
-                                     &max_message, &ping_interval, &ping_timeout, &close_timeout,
-                                     &root_path, &app_state, &default_headers, &compression_options)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$ndddUOOOO:Protocol", KEYWORD_LIST(keywords),
+                                     &loop, &max_message, &ping_interval, &ping_timeout,
+                                     &close_timeout, &root_path, &app_state, &default_headers,
+                                     &compression_options, &limits)) {
         return -1;
     }
     if (self->loop != NULL) {
@@ -56,7 +60,8 @@ protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_ValueError, "max_message_size must be 0 (no limit) or more");
         return -1;
     }
-    if (compression_configure(&self->compression_settings, compression_options) < 0) {
+    if (compression_configure(&self->compression_settings, compression_options) < 0 ||
+        limits_configure(&self->limits, limits) < 0) {
         return -1;
     }
     self->per_loop = loop_state_get(self->state, loop);
@@ -71,14 +76,16 @@ protocol_init(Protocol *self, PyObject *args, PyObject *kwargs)
     self->ping_timeout = ping_timeout;
     self->close_timeout = close_timeout;
     self->phase = PHASE_REQUEST;
-    ws_conn_init(&self->conn, &(ws_conn_config){.mask = self->state->mask,
-                                                .max_message = (size_t)max_message});
+    ws_conn_init(&self->conn,
+                 &(ws_conn_config){.mask = self->state->mask, .max_message = (size_t)max_message});
     return 0;
 }
 
 static int
 protocol_clear(Protocol *self)
 {
+    counters_leave(self);
+    timers_forget(self);
     writer_detach(self);
     broadcast_leave(self);
     compression_drop(self);
@@ -101,8 +108,6 @@ protocol_clear(Protocol *self)
     Py_CLEAR(self->receive_waiter);
     Py_CLEAR(self->send_waiters);
     Py_CLEAR(self->end_reason);
-    Py_CLEAR(self->ping_timer);
-    Py_CLEAR(self->close_timer);
     return 0;
 }
 
@@ -124,8 +129,6 @@ protocol_traverse(Protocol *self, visitproc visit, void *arg)
     Py_VISIT(self->receive_waiter);
     Py_VISIT(self->send_waiters);
     Py_VISIT(self->end_reason);
-    Py_VISIT(self->ping_timer);
-    Py_VISIT(self->close_timer);
     return 0;
 }
 
@@ -174,13 +177,14 @@ protocol_pause_reading(Protocol *self)
         return 0;
     }
     self->reading_paused = true;
+    self->state->counters->read_pauses++;
     return call_transport(self, self->state->names.pause_reading);
 }
 
 int
 protocol_resume_reading(Protocol *self)
 {
-    bool holding = self->output.paused && self->phase == PHASE_OPEN;
+    bool holding = self->output.replies > REPLY_BYTES_MAX && self->phase == PHASE_OPEN;
     if (!self->reading_paused || holding) {
         return 0;
     }
@@ -192,8 +196,9 @@ int
 protocol_add_reader(Protocol *self, Waiter *waiter)
 {
     if (self->receive_waiter != NULL && waiter_is_pending(self->receive_waiter)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "receive() is awaited by another task already; a connection has one reader");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "receive() is awaited by another task already; a connection has one reader");
         return -1;
     }
     Py_XSETREF(self->receive_waiter, (Waiter *)Py_NewRef((PyObject *)waiter));
@@ -302,6 +307,7 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
     PyObject *transport = self->transport;
     self->transport = NULL;
     self->lent = NULL;
+    counters_leave(self);
     writer_detach(self);
     byte_buffer_drop(&self->kept);
     assembly_drop(&self->message);
@@ -314,16 +320,20 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
     Py_RETURN_NONE;
 }
 
-/* The end of input: None lets the transport close, and connection_lost does the rest. */
+/* The end of input; None lets the transport close. */
 static PyObject *
-protocol_eof_received(Protocol *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+protocol_eof_received(Protocol *self, PyObject *Py_UNUSED(ignored))
 {
+    if (session_peer_left(self) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
 static PyObject *
 protocol_pause_writing(Protocol *self, PyObject *Py_UNUSED(ignored))
 {
+    self->state->counters->write_pauses++;
     self->output.paused = true;
     Py_RETURN_NONE;
 }
@@ -332,6 +342,7 @@ static PyObject *
 protocol_resume_writing(Protocol *self, PyObject *Py_UNUSED(ignored))
 {
     self->output.paused = false;
+    self->output.replies = 0;
     if (broadcast_drain(self) < 0) {
         return NULL;
     }
@@ -370,9 +381,11 @@ limit_queue(Protocol *self)
     if (self->phase != PHASE_OPEN || self->transport == NULL) {
         return 0;
     }
-    /* A peer that does not take its pongs must not make us hold more of them. */
-    if (self->output.paused || self->queue.bytes > QUEUE_BYTES_MAX ||
-        self->queue.count > QUEUE_MESSAGES_MAX) {
+    /* A peer that does not take its pongs must not make us hold more of them. While it only does
+     * not take messages, reading goes on: its close frame, or its end, is what frees a send() that
+     * waits. */
+    if (self->output.replies > REPLY_BYTES_MAX || self->queue.bytes > self->limits.queued_bytes ||
+        self->queue.count > self->limits.queued_messages) {
         return protocol_pause_reading(self);
     }
     return 0;
@@ -476,9 +489,9 @@ protocol_buffer_updated(Protocol *self, PyObject *size)
         return NULL;
     }
     self->lent = NULL;
-    bool headroom = data == loop_state_buffer(self->per_loop) ||
-                    (self->private_memory != NULL &&
-                     data == self->private_memory + RECEIVE_BUFFER_HEADROOM);
+    bool headroom =
+        data == loop_state_buffer(self->per_loop) ||
+        (self->private_memory != NULL && data == self->private_memory + RECEIVE_BUFFER_HEADROOM);
     if (handle_input(self, data, (size_t)n, headroom) < 0) {
         return NULL;
     }
@@ -526,13 +539,42 @@ static PyObject *
 protocol_refuse(Protocol *self, PyObject *args)
 {
     int status;
-    const char *headers, *body;
-    if (!PyArg_ParseTuple(args, "iss:_refuse", &status, &headers, &body)) {
+    const char *headers, *body, *reason;
+    if (!PyArg_ParseTuple(args, "isss:_refuse", &status, &headers, &body, &reason)) {
         return NULL;
     }
-    if (session_refuse(self, status, headers, body) < 0) {
+    int counted_as = refusal_from_name(reason);
+    if (counted_as < 0 ||
+        session_refuse(self, (refusal_reason)counted_as, status, headers, body) < 0) {
         return NULL;
     }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+protocol_end(Protocol *self, PyObject *args)
+{
+    int code;
+    const char *option;
+    PyObject *reason;
+    if (!PyArg_ParseTuple(args, "iUs:_end", &code, &reason, &option)) {
+        return NULL;
+    }
+    if (code < 0 || !ws_close_code_valid((uint32_t)code)) {
+        return PyErr_Format(PyExc_ValueError, "_end: %d is no close code to send", code);
+    }
+    int counted_as = limit_from_name(option);
+    if (counted_as < 0 ||
+        session_end_open(self, (limit_kind)counted_as, (uint16_t)code, reason) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* What a subclass need not have. */
+static PyObject *
+protocol_ignore(Protocol *Py_UNUSED(self), PyObject *Py_UNUSED(args))
+{
     Py_RETURN_NONE;
 }
 
@@ -540,6 +582,12 @@ static PyObject *
 protocol_get_accepted(Protocol *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(self->opened);
+}
+
+static PyObject *
+protocol_get_close_code(Protocol *self, void *Py_UNUSED(closure))
+{
+    return self->phase == PHASE_CLOSED ? PyLong_FromLong(self->end_code) : Py_NewRef(Py_None);
 }
 
 static PyObject *
@@ -558,28 +606,50 @@ static PyMethodDef protocol_methods[] = {
     {"buffer_updated", (PyCFunction)protocol_buffer_updated, METH_O, NULL},
     {"data_received", (PyCFunction)protocol_data_received, METH_O, NULL},
     {"shutdown", (PyCFunction)protocol_shutdown, METH_NOARGS,
-     PyDoc_STR("shutdown()\n--\n\nThe server goes down: close with 1012, or answer 500.")},
-    {"_keepalive_due", timers_keepalive_due, METH_NOARGS, NULL},
-    {"_close_due", timers_close_due, METH_NOARGS, NULL},
+     PyDoc_STR("shutdown()\n--\n\nThe server goes down: close with the code in the limits, or "
+               "answer 500.")},
     {"_application_done", (PyCFunction)protocol_application_done, METH_O,
      PyDoc_STR("_application_done(failed, /)\n--\n\nThe application returned, or raised.")},
     {"_refuse", (PyCFunction)protocol_refuse, METH_VARARGS,
-     PyDoc_STR("_refuse(status, headers, body, /)\n--\n\n"
-               "Answer the handshake with a plain-text response of the server's own.")},
+     PyDoc_STR("_refuse(status, headers, body, reason, /)\n--\n\n"
+               "Answer the handshake with a plain-text response of the server's own, and count it "
+               "under a reason\n"
+               "of counters().")},
+    {"_end", (PyCFunction)protocol_end, METH_VARARGS,
+     PyDoc_STR(
+         "_end(code, reason, limit, /)\n--\n\n"
+         "Close an open connection for the server, and count it under a limit of counters().")},
+    {"limit_exceeded", (PyCFunction)protocol_ignore, METH_VARARGS,
+     PyDoc_STR("limit_exceeded(limit, text, /)\n--\n\n"
+               "Called when the connection is going to be refused or closed for a limit.")},
+    {"request_incomplete", (PyCFunction)protocol_ignore, METH_NOARGS,
+     PyDoc_STR("request_incomplete()\n--\n\n"
+               "Called once when a part of the request has arrived, and its rest has not.")},
     {NULL, NULL, 0, NULL},
 };
+
+static PyObject *
+protocol_get_close_timer(Protocol *self, void *Py_UNUSED(closure))
+{
+    return self->close_timer.queue == NULL ? Py_NewRef(Py_None)
+                                           : PyFloat_FromDouble(self->close_timeout);
+}
 
 static PyMemberDef protocol_members[] = {
     {"transport", T_OBJECT, offsetof(Protocol, transport), READONLY, NULL},
     {"loop", T_OBJECT, offsetof(Protocol, loop), READONLY, NULL},
     {"close_timeout", T_DOUBLE, offsetof(Protocol, close_timeout), 0, NULL},
-    {"close_timer", T_OBJECT, offsetof(Protocol, close_timer), READONLY, NULL},
-    {"ping_timer", T_OBJECT, offsetof(Protocol, ping_timer), READONLY, NULL},
-    {"ping_sent_at", T_DOUBLE, offsetof(Protocol, ping_sent_at), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef protocol_getset[] = {
+    {"close_code", (getter)protocol_get_close_code, NULL,
+     PyDoc_STR("The code that the application's websocket.disconnect has; None before the end."),
+     NULL},
+    {"close_timer", (getter)protocol_get_close_timer, NULL,
+     PyDoc_STR("While the peer has time for its part of the closing handshake: how many seconds. "
+               "Else None."),
+     NULL},
     {"accepted", (getter)protocol_get_accepted, NULL,
      PyDoc_STR("True once the application has accepted the connection."), NULL},
     {"answered", (getter)protocol_get_answered, NULL,
@@ -603,7 +673,7 @@ static PyType_Slot protocol_slots[] = {
 PyType_Spec protocol_spec = {
     .name = "atalanta._core.Protocol",
     .basicsize = sizeof(Protocol),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = protocol_slots,
 };

@@ -1,8 +1,9 @@
 /* The connection: one C object is the asyncio protocol of one WebSocket.
  *
- * This header gives its fields, each in the room of the unit that changes it; the units are protocol.c (asyncio's
- * callbacks), incoming.c (bytes to messages), session.c (ASGI's states), writer.c (output) and timers.c.
- * Any call into Python may end the connection: units look at `transport` and `phase` again after one. */
+ * This header gives its fields, each in the room of the unit that changes it; the units are
+ * protocol.c (asyncio's callbacks), incoming.c (bytes to messages), session.c (ASGI's states),
+ * writer.c (output) and timers.c. Any call into Python may end the connection: units look at
+ * `transport` and `phase` again after one. */
 #ifndef ATALANTA_EXT_PROTOCOL_H
 #define ATALANTA_EXT_PROTOCOL_H
 
@@ -11,8 +12,10 @@
 #include "../core/conn.h"
 #include "assembly.h"
 #include "byte_buffer.h"
+#include "connection_limits.h"
 #include "loop_state.h"
 #include "message_queue.h"
+#include "timer_queue.h"
 #include "waiter.h"
 
 /* Where the application stands in ASGI's WebSocket protocol. */
@@ -27,15 +30,17 @@ typedef enum {
 typedef enum {
     ENDED_BY_NOBODY,
     ENDED_BY_APPLICATION, /* it closed, refused or denied: a further send() is its mistake */
-    ENDED_BY_PEER         /* the peer, the network or the server: send() raises ClientDisconnected */
+    ENDED_BY_PEER /* the peer, the network or the server: send() raises ClientDisconnected */
 } session_end_cause;
 
 typedef struct {
     byte_buffer gathered; /* not written yet */
-    int descriptor;   /* of the socket while direct writes are sound, or -1 */
-    bool paused;      /* the transport asked us to stop: pause_writing */
-    bool may_hold;    /* the transport may hold unsent bytes: ask it before writing past it */
-    bool listed;      /* on the loop state's list for the end of this turn */
+    int descriptor;       /* of the socket while direct writes are sound, or -1 */
+    bool paused;          /* the transport asked us to stop: pause_writing */
+    size_t replies;       /* bytes of pongs that were added while paused */
+    bool may_hold;        /* the transport may hold unsent bytes: ask it before writing past it */
+    bool last;            /* the transport is closed as soon as this is written */
+    bool listed;          /* on the loop state's list for the end of this turn */
 } output_buffer;
 
 typedef struct broadcast_queue broadcast_queue;
@@ -67,44 +72,52 @@ typedef struct protocol_object {
     double ping_timeout;  /* seconds; 0 for none */
     double close_timeout; /* seconds */
     compression_settings compression_settings;
+    connection_limits limits;
+
+    /* counters.c */
+    struct protocol_object *previous, *next; /* borrowed: on the module's list of connections */
+    counters *counted_by;                    /* owned; NULL unless it is on the list */
 
     /* protocol.c */
     PyObject *transport; /* NULL before connection_made and after connection_lost */
     bool handed_over;    /* the transport calls us itself, not the HTTP protocol that made us */
     bool in_read_callback;
-    bool reading_paused; /* by us */
+    bool reading_paused;    /* by us */
     PyObject *private_view; /* lent while the shared buffer is not free, with its memory */
     uint8_t *private_memory;
-    uint8_t *lent;       /* first byte of what get_buffer gave out last, until buffer_updated */
+    uint8_t *lent; /* first byte of what get_buffer gave out last, until buffer_updated */
     size_t lent_size;
 
     /* incoming.c */
     ws_conn conn;
-    byte_buffer kept;    /* bytes not consumed yet: part of a request, frame header or control frame */
-    assembly message;    /* the message whose pieces are coming in */
-    int failure;         /* ws_error to act on when parsing is done, or 0 */
-    bool close_arrived;  /* the peer's close frame was read and not acted on */
-    bool pong_arrived;   /* the pong for our ping was read and not acted on */
-    bool frame_arrived;  /* any other complete frame since the last ping */
+    byte_buffer
+        kept; /* bytes not consumed yet: part of a request, frame header or control frame */
+    assembly message;   /* the message whose pieces are coming in */
+    size_t fragments;   /* complete ones of that message, but for the last */
+    int failure;        /* ws_error or FAILURE_FRAGMENTS to act on when parsing is done, or 0 */
+    bool request_begun; /* the subclass knows that an incomplete request is there */
+    bool close_arrived; /* the peer's close frame was read and not acted on */
+    bool pong_arrived;  /* the pong for our ping was read and not acted on */
+    bool frame_arrived; /* since the last ping: any other complete frame, or part of a message */
     uint16_t peer_code;
     PyObject *peer_reason;
 
     /* session.c */
     session_phase phase;
     session_end_cause ended_by;
-    PyObject *accept_key;    /* bytes: Sec-WebSocket-Accept */
-    PyObject *scope;         /* until the handshake is answered, for the log line */
+    PyObject *accept_key; /* bytes: Sec-WebSocket-Accept */
+    PyObject *scope;      /* until the handshake is answered, for the log line */
     bool connect_delivered;
     bool application_done;
-    bool opened;             /* the 101 was sent: bytes are frames now */
+    bool opened; /* the 101 was sent: bytes are frames now */
     long denial_status;
     PyObject *denial_headers; /* of websocket.http.response.start, until its head is written */
-    bool denial_begun;       /* the denial's head is written */
+    bool denial_begun;        /* the denial's head is written */
     bool denial_chunked;
     message_queue queue;
-    unsigned int taken;      /* messages taken since the application last waited */
-    Waiter *receive_waiter;  /* of the one reader that waits */
-    PyObject *send_waiters;  /* list of Waiter, or NULL: send() calls that wait for room */
+    unsigned int taken;     /* messages taken since the application last waited */
+    Waiter *receive_waiter; /* of the one reader that waits */
+    PyObject *send_waiters; /* list of Waiter, or NULL: send() calls that wait for room */
     uint16_t end_code;
     PyObject *end_reason;
 
@@ -118,20 +131,22 @@ typedef struct protocol_object {
     broadcast_queue *broadcast; /* NULL unless the connection takes part */
 
     /* timers.c */
-    PyObject *ping_timer;
-    PyObject *close_timer;
-    double ping_sent_at;
+    timer_node keepalive_timer;
+    timer_node close_timer;
+    double ping_sent_at; /* clock_seconds() */
     uint8_t ping_payload[4];
     bool ping_pending;
+    bool ping_overdue; /* its time is up, and what may have arrived is being read */
 } Protocol;
 
 extern PyType_Spec protocol_spec;
 
-/* Resumes the task in receive() if there is something for it: at once from a read callback where that is
- * sound, else in a later turn of the loop. 0, or -1. */
+/* Resumes the task in receive() if there is something for it: at once from a read callback where
+ * that is sound, else in a later turn of the loop. 0, or -1. */
 int protocol_notify(Protocol *self);
 
-/* Has the waiter woken by the next event; a connection has one reader. 0, or -1 with RuntimeError. */
+/* Has the waiter woken by the next event; a connection has one reader. 0, or -1 with RuntimeError.
+ */
 int protocol_add_reader(Protocol *self, Waiter *waiter);
 
 /* No-op for a waiter that is not the reader's. */

@@ -36,9 +36,10 @@ add_accept_header(void *context, PyObject *name, PyObject *value)
 {
     ws_slice field = {(const uint8_t *)PyBytes_AS_STRING(name), (size_t)PyBytes_GET_SIZE(name)};
     if (ws_slice_equals(field, "sec-websocket-protocol")) {
-        PyErr_SetString(PyExc_ValueError,
-                        "websocket.accept: name the subprotocol with the 'subprotocol' key, not in "
-                        "a sec-websocket-protocol header");
+        PyErr_SetString(
+            PyExc_ValueError,
+            "websocket.accept: name the subprotocol with the 'subprotocol' key, not in "
+            "a sec-websocket-protocol header");
         return -1;
     }
     return add_header(context, name, value);
@@ -94,8 +95,8 @@ response_switching(Protocol *self, PyObject *subprotocol, PyObject *headers)
     int result = -1;
     uint8_t *place = byte_buffer_reserve(&response.bytes, WS_RESPONSE_101_SIZE);
     if (place != NULL) {
-        response.bytes.size += ws_response_switching(
-            (const uint8_t *)PyBytes_AS_STRING(self->accept_key), place);
+        response.bytes.size +=
+            ws_response_switching((const uint8_t *)PyBytes_AS_STRING(self->accept_key), place);
         result = 0;
     }
     if (result == 0 && subprotocol != NULL) {
@@ -105,7 +106,8 @@ response_switching(Protocol *self, PyObject *subprotocol, PyObject *headers)
         result = add_extension(&response, self->compression->response);
     }
     if (result == 0) {
-        result = asgi_headers_walk(self->default_headers, "default headers", add_header, &response);
+        result =
+            asgi_headers_walk(self->default_headers, "default headers", add_header, &response);
     }
     if (result == 0) {
         result = asgi_headers_walk(headers, "websocket.accept", add_accept_header, &response);
@@ -166,10 +168,12 @@ response_denial(Protocol *self, long status, PyObject *headers, Py_ssize_t conte
     response_builder response = {{NULL, 0, 0}, false};
     int result = add_status_line(self, &response, status);
     if (result == 0) {
-        result = asgi_headers_walk(self->default_headers, "default headers", add_header, &response);
+        result =
+            asgi_headers_walk(self->default_headers, "default headers", add_header, &response);
     }
     if (result == 0) {
-        result = asgi_headers_walk(headers, "websocket.http.response.start", add_header, &response);
+        result =
+            asgi_headers_walk(headers, "websocket.http.response.start", add_header, &response);
     }
     if (result == 0) {
         result = add_denial_framing(&response, status, content_length, chunked);
@@ -206,12 +210,14 @@ response_plain(Protocol *self, int status, const char *headers, const char *body
              "content-type: text/plain; charset=utf-8\r\ncontent-length: %zu\r\n", strlen(body));
     int result = add_status_line(self, &response, status);
     if (result == 0) {
-        result = asgi_headers_walk(self->default_headers, "default headers", add_header, &response);
+        result =
+            asgi_headers_walk(self->default_headers, "default headers", add_header, &response);
     }
-    if (result == 0 && (byte_buffer_append_text(&response.bytes, headers) < 0 ||
-                        byte_buffer_append_text(&response.bytes, line) < 0 ||
-                        byte_buffer_append_text(&response.bytes, "connection: close\r\n\r\n") < 0 ||
-                        byte_buffer_append_text(&response.bytes, body) < 0)) {
+    if (result == 0 &&
+        (byte_buffer_append_text(&response.bytes, headers) < 0 ||
+         byte_buffer_append_text(&response.bytes, line) < 0 ||
+         byte_buffer_append_text(&response.bytes, "connection: close\r\n\r\n") < 0 ||
+         byte_buffer_append_text(&response.bytes, body) < 0)) {
         result = -1;
     }
     return finish(self, &response, result);

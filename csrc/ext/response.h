@@ -1,17 +1,20 @@
-/* HTTP responses to the upgrade request: the 101, the application's denial, the server's own refusals.
+/* HTTP responses to the upgrade request: the 101, the application's denial, the server's own
+ * refusals.
  *
- * Each is built whole before a byte of it is gathered, so that a bad header leaves nothing behind. */
+ * Each is built whole before a byte of it is gathered, so that a bad header leaves nothing behind.
+ */
 #ifndef ATALANTA_EXT_RESPONSE_H
 #define ATALANTA_EXT_RESPONSE_H
 
 #include "protocol.h"
 
-/* 101 with the subprotocol (str or NULL), the server's default headers and the application's (iterable or NULL).
- * 0, or -1. */
+/* 101 with the subprotocol (str or NULL), the server's default headers and the application's
+ * (iterable or NULL). 0, or -1. */
 int response_switching(Protocol *self, PyObject *subprotocol, PyObject *headers);
 
-/* Head of a denial (ASGI's WebSocket Denial Response extension): with `content_length`, or chunked when that is
- * negative, unless the application's headers say how long the body is. *chunked tells what was chosen. 0, or -1. */
+/* Head of a denial (ASGI's WebSocket Denial Response extension): with `content_length`, or chunked
+ * when that is negative, unless the application's headers say how long the body is. *chunked tells
+ * what was chosen. 0, or -1. */
 int response_denial(Protocol *self, long status, PyObject *headers, Py_ssize_t content_length,
                     bool *chunked);
 

@@ -3,35 +3,28 @@
 
 /* Sets and releases: dict[key] = value, where value may be NULL with an exception. */
 static int
-scope_set_steal(PyObject *scope, const char *key, PyObject *value)
+scope_set_steal(PyObject *scope, PyObject *key, PyObject *value)
 {
-    int result = value == NULL ? -1 : PyDict_SetItemString(scope, key, value);
+    int result = value == NULL ? -1 : PyDict_SetItem(scope, key, value);
     Py_XDECREF(value);
     return result;
 }
 
 /* transport.get_extra_info(name). New reference, or NULL. */
 static PyObject *
-transport_info(Protocol *self, const char *name)
+transport_info(Protocol *self, PyObject *name)
 {
-    PyObject *key = PyUnicode_FromString(name);
-    if (key == NULL) {
-        return NULL;
-    }
-    PyObject *value =
-        PyObject_CallMethodOneArg(self->transport, self->state->names.get_extra_info, key);
-    Py_DECREF(key);
-    return value;
+    return PyObject_CallMethodOneArg(self->transport, self->state->names.get_extra_info, name);
 }
 
-/* (host, port) of an address of either IP family; what a Unix socket gives: (path, None) for the server, None for
- * the client. Takes over the reference. */
+/* (host, port) of an address of either IP family; what a Unix socket gives: (path, None) for the
+ * server, None for the client. Takes over the reference. */
 static PyObject *
 address_steal(PyObject *address, bool server)
 {
     PyObject *result = NULL;
-    if (address == NULL) {
-        return NULL;
+    if (address == NULL || (PyTuple_CheckExact(address) && PyTuple_GET_SIZE(address) == 2)) {
+        return address;
     }
     if ((PyTuple_Check(address) || PyList_Check(address)) && PySequence_Size(address) >= 2) {
         PyObject *host = PySequence_GetItem(address, 0);
@@ -93,8 +86,8 @@ build_subprotocols(const ws_request *request)
             continue;
         }
         while (ws_list_next(&rest, &element)) {
-            PyObject *name = PyUnicode_DecodeLatin1((const char *)element.data,
-                                                    (Py_ssize_t)element.size, NULL);
+            PyObject *name =
+                PyUnicode_DecodeLatin1((const char *)element.data, (Py_ssize_t)element.size, NULL);
             int failed = name == NULL ? -1 : PyList_Append(subprotocols, name);
             Py_XDECREF(name);
             if (failed < 0) {
@@ -106,7 +99,8 @@ build_subprotocols(const ws_request *request)
     return subprotocols;
 }
 
-/* The origin form of the target: an absolute one (RFC 9112, section 3.2.2) without scheme and authority. */
+/* The origin form of the target: an absolute one (RFC 9112, section 3.2.2) without scheme and
+ * authority. */
 static ws_slice
 origin_form(ws_slice target)
 {
@@ -178,67 +172,106 @@ scope_set_target(Protocol *self, PyObject *scope, ws_slice target)
         query = (ws_slice){mark + 1, raw.size - path_size - 1};
         raw.size = path_size;
     }
+    const module_state *state = self->state;
     PyObject *path = decode_path(raw);
     PyObject *full = path == NULL ? NULL : PyUnicode_Concat(self->root_path, path);
     Py_XDECREF(path);
-    if (scope_set_steal(scope, "path", full) < 0) {
+    if (scope_set_steal(scope, state->names.path, full) < 0) {
         return -1;
     }
     PyObject *raw_path = PyUnicode_AsUTF8String(self->root_path);
     if (raw_path != NULL) {
         PyBytes_ConcatAndDel(
-            &raw_path,
-            PyBytes_FromStringAndSize((const char *)raw.data, (Py_ssize_t)raw.size));
+            &raw_path, PyBytes_FromStringAndSize((const char *)raw.data, (Py_ssize_t)raw.size));
     }
-    if (scope_set_steal(scope, "raw_path", raw_path) < 0) {
+    if (scope_set_steal(scope, state->names.raw_path, raw_path) < 0) {
         return -1;
     }
-    return scope_set_steal(scope, "query_string",
-                           PyBytes_FromStringAndSize((const char *)query.data,
-                                                     (Py_ssize_t)query.size));
+    return scope_set_steal(
+        scope, state->names.query_string,
+        PyBytes_FromStringAndSize((const char *)query.data, (Py_ssize_t)query.size));
 }
 
 static int
 scope_set_addresses(Protocol *self, PyObject *scope)
 {
-    PyObject *tls = transport_info(self, "sslcontext");
+    const module_state *state = self->state;
+    PyObject *tls = transport_info(self, state->names.sslcontext);
     int secure = tls == NULL ? -1 : PyObject_IsTrue(tls);
     Py_XDECREF(tls);
-    if (secure < 0 ||
-        scope_set_steal(scope, "scheme", PyUnicode_FromString(secure ? "wss" : "ws")) < 0) {
+    if (secure < 0 || PyDict_SetItem(scope, state->names.scheme,
+                                     secure ? state->names.wss : state->names.ws) < 0) {
         return -1;
     }
-    if (scope_set_steal(scope, "server", address_steal(transport_info(self, "sockname"), true)) <
-        0) {
+    if (scope_set_steal(scope, state->names.server,
+                        address_steal(transport_info(self, state->names.sockname), true)) < 0) {
         return -1;
     }
-    return scope_set_steal(scope, "client",
-                           address_steal(transport_info(self, "peername"), false));
+    return scope_set_steal(scope, state->names.client,
+                           address_steal(transport_info(self, state->names.peername), false));
 }
 
+/* {"websocket.http.response": {}} */
 static PyObject *
-build_extensions(void)
+build_extensions(const module_state *state)
 {
-    return Py_BuildValue("{s:{}}", "websocket.http.response");
+    PyObject *extensions = PyDict_New();
+    if (extensions != NULL &&
+        scope_set_steal(extensions, state->names.response_extension, PyDict_New()) < 0) {
+        Py_CLEAR(extensions);
+    }
+    return extensions;
+}
+
+/* app_state.copy() */
+static PyObject *
+copy_state(Protocol *self)
+{
+    if (PyDict_CheckExact(self->app_state)) {
+        return PyDict_Copy(self->app_state);
+    }
+    return PyObject_CallMethodNoArgs(self->app_state, self->state->names.copy);
+}
+
+PyObject *
+scope_template(const module_state *state)
+{
+    PyObject *const keys[] = {
+        state->names.type,         state->names.asgi,      state->names.http_version,
+        state->names.scheme,       state->names.server,    state->names.client,
+        state->names.root_path,    state->names.path,      state->names.raw_path,
+        state->names.query_string, state->names.headers,   state->names.subprotocols,
+        state->names.state,        state->names.extensions};
+    PyObject *scope = PyDict_New();
+    for (size_t i = 0; scope != NULL && i < Py_ARRAY_LENGTH(keys); i++) {
+        if (PyDict_SetItem(scope, keys[i], Py_None) < 0) {
+            Py_CLEAR(scope);
+        }
+    }
+    if (scope != NULL &&
+        (PyDict_SetItem(scope, state->names.type, state->names.websocket) < 0 ||
+         scope_set_steal(scope, state->names.http_version, PyUnicode_FromString("1.1")) < 0)) {
+        Py_CLEAR(scope);
+    }
+    return scope;
 }
 
 PyObject *
 scope_build(Protocol *self, const ws_request *request)
 {
-    PyObject *scope = PyDict_New();
+    const module_state *state = self->state;
+    PyObject *scope = PyDict_Copy(state->scope_template);
     if (scope == NULL) {
         return NULL;
     }
-    if (scope_set_steal(scope, "type", PyUnicode_FromString("websocket")) < 0 ||
-        scope_set_steal(scope, "asgi", PyDict_Copy(self->state->asgi_versions)) < 0 ||
-        scope_set_steal(scope, "http_version", PyUnicode_FromString("1.1")) < 0 ||
+    if (scope_set_steal(scope, state->names.asgi, PyDict_Copy(state->asgi_versions)) < 0 ||
         scope_set_addresses(self, scope) < 0 ||
-        scope_set_steal(scope, "root_path", Py_NewRef(self->root_path)) < 0 ||
+        PyDict_SetItem(scope, state->names.root_path, self->root_path) < 0 ||
         scope_set_target(self, scope, request->target) < 0 ||
-        scope_set_steal(scope, "headers", build_headers(request)) < 0 ||
-        scope_set_steal(scope, "subprotocols", build_subprotocols(request)) < 0 ||
-        scope_set_steal(scope, "state", PyObject_CallMethod(self->app_state, "copy", NULL)) < 0 ||
-        scope_set_steal(scope, "extensions", build_extensions()) < 0) {
+        scope_set_steal(scope, state->names.headers, build_headers(request)) < 0 ||
+        scope_set_steal(scope, state->names.subprotocols, build_subprotocols(request)) < 0 ||
+        scope_set_steal(scope, state->names.state, copy_state(self)) < 0 ||
+        scope_set_steal(scope, state->names.extensions, build_extensions(state)) < 0) {
         Py_DECREF(scope);
         return NULL;
     }

@@ -9,4 +9,8 @@
 /* A fresh dict. Looks at the transport for scheme, client and server. New reference, or NULL. */
 PyObject *scope_build(Protocol *self, const ws_request *request);
 
+/* What scope_build copies: all keys in their order, with the values that are the same for all. New
+ * reference, or NULL. */
+PyObject *scope_template(const module_state *state);
+
 #endif

@@ -1,8 +1,12 @@
-/* Session: see session.h. The application's side is session_send and session_take_event; the rest are the
- * ways a connection ends. Each end marks the session first, then calls out, then wakes who waits. */
+/* Session: see session.h. The application's side is session_send and session_take_event; the rest
+ * are the ways a connection ends. Each end marks the session first, then calls out, then wakes who
+ * waits. */
 #include "session.h"
 
+#include <stdio.h>
+
 #include "asgi.h"
+#include "broadcast.h"
 #include "callable.h"
 #include "compression.h"
 #include "denial.h"
@@ -12,7 +16,8 @@
 #include "timers.h"
 #include "writer.h"
 
-/* Marks the end and wakes send() calls that wait; receive() is woken by protocol_notify. 0, or -1. */
+/* Marks the end and wakes send() calls that wait; receive() is woken by protocol_notify. 0, or -1.
+ */
 static int
 session_end(Protocol *self, session_end_cause cause, uint16_t code, PyObject *reason)
 {
@@ -25,6 +30,7 @@ session_end(Protocol *self, session_end_cause cause, uint16_t code, PyObject *re
     Py_XSETREF(self->end_reason, Py_XNewRef(reason));
     Py_CLEAR(self->scope);
     Py_CLEAR(self->denial_headers);
+    broadcast_leave(self); /* nothing may follow our close frame */
     return protocol_wake_senders(self);
 }
 
@@ -37,13 +43,15 @@ append_close(Protocol *self, uint16_t code, const char *reason, size_t size)
     return n == 0 ? 0 : writer_append(self, frame, n);
 }
 
-/* Sends our close frame, ends the session, and waits for the peer's. */
+/* Sends our close frame, behind everything that was sent before, ends the session, and waits for
+ * the peer's. */
 static int
 close_open(Protocol *self, session_end_cause cause, uint16_t code, PyObject *reason)
 {
     Py_ssize_t size = 0;
     const char *text = reason == NULL ? "" : PyUnicode_AsUTF8AndSize(reason, &size);
-    if (text == NULL || append_close(self, code, text, (size_t)size) < 0 ||
+    if (text == NULL || broadcast_drain(self) < 0 ||
+        append_close(self, code, text, (size_t)size) < 0 ||
         session_end(self, cause, code, reason) < 0 || writer_flush(self) < 0) {
         return -1;
     }
@@ -56,11 +64,47 @@ close_open(Protocol *self, session_end_cause cause, uint16_t code, PyObject *rea
     return protocol_notify(self);
 }
 
+int
+session_limit_exceeded(Protocol *self, const char *option, const char *text)
+{
+    PyObject *result = PyObject_CallMethod((PyObject *)self, "limit_exceeded", "ss", option, text);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Counts a limit that ends the connection, and tells the Python class. 0, or -1. */
+static int
+count_limit(Protocol *self, limit_kind why, const char *text)
+{
+    self->state->counters->limited[why]++;
+    return session_limit_exceeded(self, limit_name(why), text);
+}
+
 /* ---- The handshake ---- */
+
+/* 0, or -1. */
+static int
+count_refused_request(Protocol *self, int error)
+{
+    counters *all = self->state->counters;
+    if (error == WS_HANDSHAKE_TOO_MANY_HEADERS) {
+        all->refused[REFUSED_REQUEST_SIZE]++;
+        char text[96];
+        snprintf(text, sizeof(text),
+                 "request head exceeds max_request_size (%zu bytes) or %d headers",
+                 self->limits.request_size, REQUEST_HEADERS_MAX);
+        return session_limit_exceeded(self, "max_request_size", text);
+    }
+    all->refused[error == WS_HANDSHAKE_VERSION ? REFUSED_VERSION : REFUSED_MALFORMED]++;
+    return 0;
+}
 
 int
 session_refuse_request(Protocol *self, int error)
 {
+    if (count_refused_request(self, error) < 0) {
+        return -1;
+    }
     uint8_t response[WS_RESPONSE_REFUSAL_MAX];
     size_t size = ws_response_refusal(error, response);
     if (writer_append(self, response, size) < 0 ||
@@ -71,17 +115,33 @@ session_refuse_request(Protocol *self, int error)
 }
 
 int
-session_refuse(Protocol *self, int status, const char *headers, const char *body)
+session_refuse(Protocol *self, refusal_reason why, int status, const char *headers,
+               const char *body)
 {
     if (self->phase == PHASE_CLOSED || self->opened) {
         return 0;
     }
+    self->state->counters->refused[why]++;
     if (response_plain(self, status, headers, body) < 0 ||
         session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0 || writer_flush(self) < 0 ||
         protocol_close_transport(self) < 0) {
         return -1;
     }
     return protocol_notify(self);
+}
+
+/* There are as many connections as may be: 503 before anything is made for one more. */
+static int
+refuse_for_number(Protocol *self)
+{
+    char text[96], header[48];
+    snprintf(text, sizeof(text), "more connections than max_connections (%zu)",
+             self->limits.connections);
+    snprintf(header, sizeof(header), "retry-after: %u\r\n", self->limits.retry_after);
+    if (session_limit_exceeded(self, "max_connections", text) < 0) {
+        return -1;
+    }
+    return session_refuse(self, REFUSED_CONNECTIONS, 503, header, "Service Unavailable");
 }
 
 int
@@ -92,6 +152,11 @@ session_begin(Protocol *self, const ws_request *request)
     if (error < 0) {
         return session_refuse_request(self, error);
     }
+    size_t limit = self->limits.connections;
+    if (limit != 0 && self->state->counters->connection_count >= limit) {
+        return refuse_for_number(self);
+    }
+    counters_join(self);
     self->accept_key = PyBytes_FromStringAndSize(NULL, WS_ACCEPT_SIZE);
     if (self->accept_key == NULL) {
         return -1;
@@ -127,7 +192,8 @@ send_accept(Protocol *self, PyObject *event)
         return -1;
     }
     if (subprotocol != NULL && !PyUnicode_Check(subprotocol)) {
-        PyErr_Format(PyExc_TypeError, "websocket.accept: 'subprotocol' must be str or None, got %.100s",
+        PyErr_Format(PyExc_TypeError,
+                     "websocket.accept: 'subprotocol' must be str or None, got %.100s",
                      Py_TYPE(subprotocol)->tp_name);
         return -1;
     }
@@ -140,6 +206,7 @@ send_accept(Protocol *self, PyObject *event)
     }
     self->phase = PHASE_OPEN;
     self->opened = true;
+    self->state->counters->connections_opened++;
     Py_CLEAR(self->accept_key);
     compression_begin(self);
     if (session_handshake_answered(self, 0) < 0 || timers_start_keepalive(self) < 0) {
@@ -157,6 +224,7 @@ session_handshake_answered(Protocol *self, long status)
 {
     PyObject *scope = self->scope;
     self->scope = NULL;
+    self->state->counters->refused[REFUSED_APPLICATION] += status == 0 ? 0 : 1;
     if (scope == NULL) {
         return 0;
     }
@@ -173,7 +241,8 @@ session_handshake_answered(Protocol *self, long status)
     return result == NULL ? -1 : 0;
 }
 
-/* websocket.close before the handshake is answered (ASGI specification, "Close - send event"): 403. */
+/* websocket.close before the handshake is answered (ASGI specification, "Close - send event"):
+ * 403. */
 static int
 reject(Protocol *self)
 {
@@ -250,7 +319,11 @@ send_message(Protocol *self, PyObject *event)
         }
         result = send_text(self, payload);
     }
-    return result < 0 ? -1 : writer_flush_later(self);
+    if (result < 0) {
+        return -1;
+    }
+    self->state->counters->messages_sent++;
+    return writer_flush_later(self);
 }
 
 /* The close code of a websocket.close event, 1000 when it has none; 0 with an exception set. */
@@ -358,12 +431,13 @@ send_when_open(Protocol *self, PyObject *type, PyObject *event)
     return -1;
 }
 
-/* Raises ClientDisconnected; its `connection` tells this end from that of another connection. -1. */
+/* Raises ClientDisconnected; its `connection` tells this end from that of another connection. -1.
+ */
 static int
 raise_disconnected(Protocol *self, PyObject *type)
 {
-    PyObject *text = PyUnicode_FromFormat("cannot send '%U': the connection is closed (code %d)", type,
-                                          (int)self->end_code);
+    PyObject *text = PyUnicode_FromFormat("cannot send '%U': the connection is closed (code %d)",
+                                          type, (int)self->end_code);
     PyObject *error =
         text == NULL ? NULL : PyObject_CallOneArg(self->state->client_disconnected, text);
     Py_XDECREF(text);
@@ -420,18 +494,31 @@ session_send(Protocol *self, PyObject *event)
     return result;
 }
 
-bool
-session_must_wait(const Protocol *self)
+/* The type of an event that is an ordinary one; NULL, without an exception, for others. Borrowed.
+ */
+static PyObject *
+plain_type(const module_state *state, PyObject *event)
 {
-    return self->output.paused && (self->phase == PHASE_OPEN || self->phase == PHASE_DENYING);
+    PyObject *type = PyDict_CheckExact(event) ? PyDict_GetItem(event, state->names.type) : NULL;
+    return type != NULL && PyUnicode_Check(type) ? type : NULL;
+}
+
+bool
+session_must_wait(const Protocol *self, PyObject *event)
+{
+    if (!self->output.paused || (self->phase != PHASE_OPEN && self->phase != PHASE_DENYING)) {
+        return false;
+    }
+    PyObject *type = plain_type(self->state, event);
+    return type == NULL || !is_type(type, self->state->names.close_type);
 }
 
 /* The bytes that a message takes at most, if it is a plain one; 0 otherwise. */
 static size_t
 plain_message_size(const module_state *state, PyObject *event)
 {
-    PyObject *type = PyDict_CheckExact(event) ? PyDict_GetItem(event, state->names.type) : NULL;
-    if (type == NULL || !PyUnicode_Check(type) || !is_type(type, state->names.send_type)) {
+    PyObject *type = plain_type(state, event);
+    if (type == NULL || !is_type(type, state->names.send_type)) {
         return 0;
     }
     PyObject *bytes = PyDict_GetItem(event, state->names.bytes);
@@ -445,7 +532,7 @@ plain_message_size(const module_state *state, PyObject *event)
 int
 session_send_nowait(Protocol *self, PyObject *event)
 {
-    bool waits = session_must_wait(self) || self->send_waiters != NULL;
+    bool waits = session_must_wait(self, event) || self->send_waiters != NULL;
     if (self->phase != PHASE_OPEN || waits) {
         return 0;
     }
@@ -471,7 +558,8 @@ session_take_event(Protocol *self)
         self->connect_delivered = true;
         return asgi_connect_event(self->state);
     }
-    /* The end counts as well: an application that goes on receiving after it must not hold up the loop. */
+    /* The end counts as well: an application that goes on receiving after it must not hold up the
+     * loop. */
     self->taken++;
     PyObject *message = message_queue_pop(&self->queue);
     if (message == NULL) {
@@ -486,8 +574,9 @@ session_take_event(Protocol *self)
 
 /* ---- How connections end ---- */
 
-/* After a failure the peer may still be sending: closing now would reset the connection and could take our close
- * frame with it. So only our side is shut, and the rest is read and dropped until the peer has closed. */
+/* After a failure the peer may still be sending: closing now would reset the connection and could
+ * take our close frame with it. So only our side is shut, and the rest is read and dropped until
+ * the peer has closed. */
 static int
 linger(Protocol *self)
 {
@@ -518,12 +607,12 @@ linger(Protocol *self)
     return protocol_resume_reading(self);
 }
 
-/* Closes the transport; what the peer has not taken by the close timeout is dropped, or a peer that reads nothing
- * would be kept for ever. */
+/* Closes the transport; what the peer has not taken by the close timeout is dropped, or a peer
+ * that reads nothing would be kept for ever. */
 static int
 close_within_time(Protocol *self)
 {
-    if (writer_flush(self) < 0) {
+    if (writer_flush_last(self) < 0) {
         return -1;
     }
     if (self->transport != NULL && timers_start_close(self) < 0) {
@@ -535,7 +624,8 @@ close_within_time(Protocol *self)
     return protocol_notify(self);
 }
 
-/* Ends the session for a fault of the peer; the close frame that is gathered says which. 0, or -1. */
+/* Ends the session for a fault of the peer; the close frame that is gathered says which. 0, or -1.
+ */
 static int
 end_with_close(Protocol *self, uint16_t code, const char *text)
 {
@@ -551,17 +641,48 @@ end_with_close(Protocol *self, uint16_t code, const char *text)
     return result;
 }
 
+/* Ends the session for a failure that incoming.c found; a limit is named in the close reason. 0,
+ * or -1. */
+static int
+end_for_failure(Protocol *self, int error)
+{
+    char text[WS_CLOSE_REASON_MAX + 1];
+    size_t max_message = self->conn.config.max_message;
+    if (error == FAILURE_FRAGMENTS) {
+        snprintf(text, sizeof(text), "message exceeds max_fragments (%zu)",
+                 self->limits.fragments);
+        if (count_limit(self, LIMIT_FRAGMENTS, text) < 0) {
+            return -1;
+        }
+        return end_with_close(self, WS_CLOSE_TOO_BIG, text);
+    }
+    if (error == WS_ERROR_TOO_BIG && max_message != SIZE_MAX) {
+        snprintf(text, sizeof(text), "message exceeds max_message_size (%zu bytes)", max_message);
+        if (count_limit(self, LIMIT_MESSAGE_SIZE, text) < 0) {
+            return -1;
+        }
+        return end_with_close(self, WS_CLOSE_TOO_BIG, text);
+    }
+    return end_with_close(self, ws_error_close_code(error), ws_error_text(error));
+}
+
+/* The session has ended by our close frame, which must not be lost to a reset. 0, or -1. */
+static int
+leave_to_peer(Protocol *self)
+{
+    if (writer_flush(self) < 0 || linger(self) < 0) {
+        return -1;
+    }
+    return protocol_notify(self);
+}
+
 int
 session_frames_ended(Protocol *self)
 {
     if (self->failure != 0) {
         int error = self->failure;
         self->failure = 0;
-        if (end_with_close(self, ws_error_close_code(error), ws_error_text(error)) < 0 ||
-            writer_flush(self) < 0 || linger(self) < 0) {
-            return -1;
-        }
-        return protocol_notify(self);
+        return end_for_failure(self, error) < 0 ? -1 : leave_to_peer(self);
     }
     if (!self->close_arrived) {
         return 0;
@@ -577,6 +698,7 @@ session_frames_ended(Protocol *self)
 int
 session_keepalive_failed(Protocol *self)
 {
+    self->state->counters->pings_lost++;
     PyObject *result =
         PyObject_CallMethodNoArgs((PyObject *)self, self->state->names.keepalive_expired);
     if (result == NULL) {
@@ -586,13 +708,40 @@ session_keepalive_failed(Protocol *self)
     if (end_with_close(self, WS_CLOSE_INTERNAL_ERROR, "keepalive ping timeout") < 0) {
         return -1;
     }
-    return close_within_time(self);
+    return leave_to_peer(self);
 }
 
 int
 session_too_slow(Protocol *self)
 {
-    if (end_with_close(self, WS_CLOSE_TRY_AGAIN_LATER, "broadcast limit exceeded") < 0) {
+    const char *text = "broadcast_limit exceeded";
+    if (count_limit(self, LIMIT_BROADCAST, text) < 0 ||
+        end_with_close(self, WS_CLOSE_TRY_AGAIN_LATER, text) < 0) {
+        return -1;
+    }
+    return leave_to_peer(self);
+}
+
+int
+session_end_open(Protocol *self, limit_kind why, uint16_t code, PyObject *reason)
+{
+    if (self->phase != PHASE_OPEN) {
+        return 0;
+    }
+    const char *text = PyUnicode_AsUTF8(reason);
+    if (text == NULL || count_limit(self, why, text) < 0) {
+        return -1;
+    }
+    return close_open(self, ENDED_BY_PEER, code, reason);
+}
+
+int
+session_peer_left(Protocol *self)
+{
+    if (self->phase == PHASE_REQUEST || self->phase == PHASE_CLOSED) {
+        return 0;
+    }
+    if (session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0) {
         return -1;
     }
     return close_within_time(self);
@@ -613,15 +762,18 @@ session_shutdown(Protocol *self)
 {
     switch (self->phase) {
     case PHASE_OPEN:
-        return close_open(self, ENDED_BY_PEER, WS_CLOSE_SERVICE_RESTART, NULL);
+        return close_open(self, ENDED_BY_PEER, self->limits.shutdown_code, NULL);
     case PHASE_CONNECTING:
-        return session_refuse(self, 500, "", "Internal Server Error");
+        return session_refuse(self, REFUSED_SHUTDOWN, 500, "", "Internal Server Error");
     case PHASE_DENYING:
     case PHASE_REQUEST:
     case PHASE_CLOSED:
         break;
     }
-    timers_stop(self);
+    /* A peer that takes nothing must not hold up the server's end. */
+    if (self->transport != NULL && timers_start_close(self) < 0) {
+        return -1;
+    }
     return protocol_close_transport(self);
 }
 
@@ -638,9 +790,9 @@ session_application_done(Protocol *self, bool failed)
         if (self->denial_begun) {
             return session_response_complete(self);
         }
-        return session_refuse(self, 500, "", "Internal Server Error");
+        return session_refuse(self, REFUSED_APPLICATION_ERROR, 500, "", "Internal Server Error");
     case PHASE_CONNECTING:
-        return session_refuse(self, 500, "", "Internal Server Error");
+        return session_refuse(self, REFUSED_APPLICATION_ERROR, 500, "", "Internal Server Error");
     case PHASE_REQUEST:
     case PHASE_CLOSED:
         break;

@@ -1,5 +1,5 @@
-/* Turn: see turn.h. Running it can run Python that asks for more: lists are moved out or counted first, and what has
- * been added is left to the next call. */
+/* Turn: see turn.h. Running it can run Python that asks for more: lists are moved out or counted
+ * first, and what has been added is left to the next call. */
 #include "turn.h"
 
 #include "clock.h"
@@ -138,8 +138,8 @@ turn_of(LoopState *per_loop, PyObject *loop)
     return self;
 }
 
-/* Puts the object on a list and sees to it that the loop calls. Scheduling comes last: in another thread the loop may
- * have called before this returns. Steals the turn. 0, or -1. */
+/* Puts the object on a list and sees to it that the loop calls. Scheduling comes last: in another
+ * thread the loop may have called before this returns. Steals the turn. 0, or -1. */
 static int
 turn_add_steal(Turn *self, object_list *list, PyObject *object)
 {
@@ -171,8 +171,8 @@ turn_resume(Waiter *waiter)
 
 /* ---- Running ---- */
 
-/* Resumes tasks in turn until all are that were woken before, or the budget is used up. 0, or -1 (SystemExit,
- * KeyboardInterrupt). */
+/* Resumes tasks in turn until all are that were woken before, or the budget is used up. 0, or -1
+ * (SystemExit, KeyboardInterrupt). */
 static int
 turn_resume_tasks(Turn *self)
 {

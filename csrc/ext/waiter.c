@@ -1,5 +1,6 @@
-/* Waiter: see waiter.h. Pending until woken or cancelled, then done for good. One callback, as only the
- * task that awaits sees the object. Depends on the loop's call_soon and on nothing of a connection. */
+/* Waiter: see waiter.h. Pending until woken or cancelled, then done for good. One callback, as
+ * only the task that awaits sees the object. Depends on the loop's call_soon and on nothing of a
+ * connection. */
 #include "waiter.h"
 
 typedef enum { WAITER_PENDING, WAITER_DONE, WAITER_CANCELLED } waiter_status;
@@ -17,7 +18,7 @@ struct waiter_object {
     waiter_status status;
     bool running;          /* the runner is called: the task runs, as it were */
     bool cancelled_inside; /* the task was asked to end meanwhile */
-    char blocking; /* the Future protocol's _asyncio_future_blocking */
+    char blocking;         /* the Future protocol's _asyncio_future_blocking */
 };
 
 Waiter *
@@ -222,9 +223,8 @@ waiter_wake_now(Waiter *self)
     return result < 0 || left < 0 ? -1 : 0;
 }
 
-PyDoc_STRVAR(add_done_callback_doc,
-             "add_done_callback(callback, *, context=None)\n--\n\n"
-             "Keep the task's wake-up callback; there can be only one.");
+PyDoc_STRVAR(add_done_callback_doc, "add_done_callback(callback, *, context=None)\n--\n\n"
+                                    "Keep the task's wake-up callback; there can be only one.");
 
 static PyObject *
 waiter_add_done_callback(Waiter *self, PyObject *args, PyObject *kwargs)
@@ -232,8 +232,8 @@ waiter_add_done_callback(Waiter *self, PyObject *args, PyObject *kwargs)
     static const char *const keywords[] = {"", "context", NULL};
     PyObject *callback;
     PyObject *context = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:add_done_callback", KEYWORD_LIST(keywords), &callback,
-                                     &context)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:add_done_callback",
+                                     KEYWORD_LIST(keywords), &callback, &context)) {
         return NULL;
     }
     if (self->callback != NULL) {
@@ -256,8 +256,9 @@ waiter_add_done_callback(Waiter *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(remove_done_callback_doc,
-             "remove_done_callback(callback, /)\n--\n\nForget the callback; return how many were removed.");
+PyDoc_STRVAR(
+    remove_done_callback_doc,
+    "remove_done_callback(callback, /)\n--\n\nForget the callback; return how many were removed.");
 
 static PyObject *
 waiter_remove_done_callback(Waiter *self, PyObject *callback)
@@ -284,7 +285,8 @@ waiter_cancel(Waiter *self, PyObject *args, PyObject *kwargs)
 {
     static const char *const keywords[] = {"msg", NULL};
     PyObject *message = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:cancel", KEYWORD_LIST(keywords), &message)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:cancel", KEYWORD_LIST(keywords),
+                                     &message)) {
         return NULL;
     }
     if (self->status != WAITER_PENDING) {
@@ -303,7 +305,8 @@ waiter_cancel(Waiter *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_TRUE;
 }
 
-/* None when woken, CancelledError when cancelled, RuntimeError (as nobody should ask) when pending. */
+/* None when woken, CancelledError when cancelled, RuntimeError (as nobody should ask) when
+ * pending. */
 static PyObject *
 waiter_result(Waiter *self, PyObject *Py_UNUSED(ignored))
 {

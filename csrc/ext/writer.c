@@ -15,13 +15,18 @@
 #define MSG_NOSIGNAL 0
 #endif
 
+#ifndef MSG_MORE
+#define MSG_MORE 0
+#endif
+
 /* Above this many gathered bytes a flush does not wait for the end of the turn. */
 #define FLUSH_THRESHOLD (64 * 1024)
 
 /* A payload of this size is written from where it lies, not copied. */
 #define LARGE_PAYLOAD (16 * 1024)
 
-/* Transports whose write() sends on the socket at once or keeps an own queue that it can tell us about. */
+/* Transports whose write() sends on the socket at once or keeps an own queue that it can tell us
+ * about. */
 static const struct {
     const char *module;
     const char *name;
@@ -119,8 +124,7 @@ direct_write_allowed(Protocol *self)
     if (output->descriptor < 0 || output->paused) {
         return 0;
     }
-    PyObject *closing =
-        PyObject_CallMethodNoArgs(self->transport, self->state->names.is_closing);
+    PyObject *closing = PyObject_CallMethodNoArgs(self->transport, self->state->names.is_closing);
     if (closing == NULL) {
         return -1;
     }
@@ -130,8 +134,8 @@ direct_write_allowed(Protocol *self)
         return 0;
     }
     if (output->may_hold) {
-        PyObject *size = PyObject_CallMethodNoArgs(self->transport,
-                                                   self->state->names.get_write_buffer_size);
+        PyObject *size =
+            PyObject_CallMethodNoArgs(self->transport, self->state->names.get_write_buffer_size);
         if (size == NULL) {
             return -1;
         }
@@ -145,11 +149,12 @@ direct_write_allowed(Protocol *self)
     return !output->may_hold && self->transport != NULL && output->descriptor >= 0;
 }
 
-/* Bytes that the socket took; an error counts as none, as the transport will meet it again and report it. */
+/* Bytes that the socket took; an error counts as none, as the transport will meet it again and
+ * report it. */
 static size_t
-socket_write(int descriptor, struct iovec *parts, size_t count)
+socket_write(int descriptor, struct iovec *parts, size_t count, int more)
 {
-    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | more;
     struct msghdr message = {.msg_iov = parts};
     message.msg_iovlen = (__typeof__(message.msg_iovlen))count;
     ssize_t written;
@@ -169,7 +174,8 @@ write_parts(Protocol *self, struct iovec *parts, size_t count)
     if (direct < 0) {
         return -1;
     }
-    size_t written = direct ? socket_write(self->output.descriptor, parts, count) : 0;
+    const int more = self->output.last ? MSG_MORE : 0;
+    size_t written = direct ? socket_write(self->output.descriptor, parts, count, more) : 0;
     for (size_t i = 0; i < count; i++) {
         if (written >= parts[i].iov_len) {
             written -= parts[i].iov_len;
@@ -197,6 +203,7 @@ writer_flush(Protocol *self)
     byte_buffer bytes = byte_buffer_move(&self->output.gathered);
     int result = 0;
     if (self->transport != NULL) {
+        self->state->counters->bytes_sent += bytes.size;
 #ifdef _WIN32
         result = transport_write(self, bytes.data, bytes.size);
 #else
@@ -206,6 +213,13 @@ writer_flush(Protocol *self)
     }
     byte_buffer_drop(&bytes);
     return result;
+}
+
+int
+writer_flush_last(Protocol *self)
+{
+    self->output.last = true;
+    return writer_flush(self);
 }
 
 int
@@ -240,6 +254,7 @@ append_large_frame(Protocol *self, const uint8_t *header, size_t header_size,
 #else
     byte_buffer head = byte_buffer_move(&self->output.gathered);
     struct iovec parts[2] = {{head.data, head.size}, {(void *)(uintptr_t)payload, n}};
+    self->state->counters->bytes_sent += self->transport == NULL ? 0 : head.size + n;
     int result = self->transport == NULL ? 0 : write_parts(self, parts, 2);
     byte_buffer_drop(&head);
     return result;
@@ -270,5 +285,6 @@ bool
 writer_gathers(const Protocol *self, size_t n)
 {
     return n < LARGE_PAYLOAD &&
-           self->output.gathered.size + WS_FRAME_HEADER_MAX + ws_deflate_bound(n) <= FLUSH_THRESHOLD;
+           self->output.gathered.size + WS_FRAME_HEADER_MAX + ws_deflate_bound(n) <=
+               FLUSH_THRESHOLD;
 }

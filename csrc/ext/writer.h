@@ -1,14 +1,14 @@
 /* Output of one connection: gathered, then written in one piece (DESIGN: "Writes are gathered").
  *
- * Order is kept always. A flush writes to the socket itself where that is sound, and hands the transport
- * what the socket did not take; any other transport gets everything. */
+ * Order is kept always. A flush writes to the socket itself where that is sound, and hands the
+ * transport what the socket did not take; any other transport gets everything. */
 #ifndef ATALANTA_EXT_WRITER_H
 #define ATALANTA_EXT_WRITER_H
 
 #include "protocol.h"
 
-/* Looks at the transport and remembers its descriptor when it is of a type that is known to keep no state between
- * our writes and its socket. 0, or -1. */
+/* Looks at the transport and remembers its descriptor when it is of a type that is known to keep
+ * no state between our writes and its socket. 0, or -1. */
 int writer_attach(Protocol *self);
 
 /* Forgets the descriptor and what was gathered: bytes must never reach a stranger's socket. */
@@ -23,13 +23,19 @@ int writer_append_frame(Protocol *self, uint8_t opcode, const uint8_t *payload, 
 /* Flushes when much was gathered. 0, or -1. */
 int writer_flush_if_full(Protocol *self);
 
-/* Whether a data frame with a payload of n bytes, compressed or not, would be gathered and nothing written. */
+/* Whether a data frame with a payload of n bytes, compressed or not, would be gathered and nothing
+ * written. */
 bool writer_gathers(const Protocol *self, size_t n);
 
 /* Writes what was gathered. May run Python. 0, or -1. */
 int writer_flush(Protocol *self);
 
-/* Flushes at the end of this turn of the loop, unless the read callback that is running will. 0, or -1. */
+/* As writer_flush, before the caller closes the transport: the end of the stream may go in the
+ * same segment. Only where nothing that the peer could still send would be answered. 0, or -1. */
+int writer_flush_last(Protocol *self);
+
+/* Flushes at the end of this turn of the loop, unless the read callback that is running will. 0,
+ * or -1. */
 int writer_flush_later(Protocol *self);
 
 #endif

@@ -1,30 +1,77 @@
-"""The WebSocket class of the `atalanta` command: the time limits, the draining and the log of daphne's
-replacement.
+"""The WebSocket class of the `atalanta` command, and what the command's options are called among the settings
+that every server's WebSockets have.
 
-It adds nothing to the path of a message: the limits are timers, and the application has the core's own
-`receive` and `send`.
+It adds nothing to the path of a message: only the access log, and a count of connections for --max-requests.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from atalanta.middleware import client_of, logger, path_of
+from atalanta.middleware import client_of, path_of
+from atalanta.options import BY_NAME
 from atalanta.protocol import WebSocketProtocol
+from atalanta.settings import Settings
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from atalanta.server import Config
 
+# Options of the command and the settings that they stand for.
+SETTING_NAMES = {
+    "websocket_timeout": "lifetime",
+    "websocket_connect_timeout": "answer_timeout",
+    "websocket_max_connections": "max_connections",
+    "websocket_retry_after": "retry_after",
+    "websocket_max_request_size": "max_request_size",
+    "websocket_max_fragments": "max_fragments",
+    "websocket_max_queued_messages": "max_queued_messages",
+    "websocket_max_queued_bytes": "max_queued_bytes",
+    "application_close_timeout": "application_timeout",
+    "request_timeout": "request_timeout",
+    "drain_time": "drain_time",
+    "shutdown_code": "shutdown_code",
+}
+
+# Limits in log lines that are no settings, and their options.
+OTHER_LIMITS = {
+    "websocket_max_message_size": "max_message_size",
+    "limit_concurrency": "limit_concurrency",
+}
+
+# Options with which 0 stands for no limit; with the others that have such a value it is -1.
+NO_LIMIT_AT_ZERO = ("websocket_max_fragments", "request_timeout")
+
+LIMITS = {limit: BY_NAME[name] for name, limit in {**SETTING_NAMES, **OTHER_LIMITS}.items()}
+FLAGS = {limit: option.long_flag for limit, option in LIMITS.items()}
+VARIABLES = {limit: option.environment_name for limit, option in LIMITS.items()}
+
+
+def settings_of(options: Mapping[str, Any]) -> Settings:
+    """The settings for options by their names; those without an option that is given keep their defaults."""
+    given = {
+        setting: _none_for_no_limit(name, options[name])
+        for name, setting in SETTING_NAMES.items()
+        if name in options
+    }
+    return Settings(**given, cancel_late_applications="application_close_timeout" in options)
+
+
+def _none_for_no_limit(name: str, value: Any) -> Any:
+    if value is None or value < 0 or (value == 0 and name in NO_LIMIT_AT_ZERO):
+        return None
+    return value
+
 
 class ServedWebSocket(WebSocketProtocol):
     """A WebSocket of a server that was made by `atalanta.server`."""
 
     config: Config
+    option_names = FLAGS
+    application_started = False
 
     def __init__(
         self,
@@ -34,103 +81,33 @@ class ServedWebSocket(WebSocketProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.compression = config.compression
-        super().__init__(config, server_state, app_state, _loop)
-        self.options = config.options
+        self.settings = config.websocket_settings
         self.server_state = server_state
-        self.scope: dict[str, Any] | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.send_event: Any = None
-        self.limit: asyncio.TimerHandle | None = None
-        self.draining: asyncio.TimerHandle | None = None
-        self.lost = False
+        super().__init__(config, server_state, app_state, _loop)
 
-    async def run_application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        self.task = asyncio.current_task()
-        self.scope = scope
-        self.send_event = send
-        seconds = self.options.websocket_connect_timeout
-        if seconds >= 0:
-            self.limit = self.loop.call_later(seconds, self.connect_expired, send)
-        try:
-            await super().run_application(scope, receive, send)
-        finally:
-            # Neither a timer nor a reference to ourselves may keep the connection.
-            self.task = self.send_event = None
-            self.stop_limit()
+    def start_application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        super().start_application(scope, receive, send)
+        self.application_started = self.task is not None
 
-    def connect_expired(self, send: Any) -> None:
-        """The application has neither accepted nor refused in time: refuse with 403."""
-        if not self.answered:
-            assert self.scope is not None
-            logger.warning(
-                "Application did not answer a WebSocket within %g seconds (--websocket-connect-timeout): %s",
-                self.options.websocket_connect_timeout,
-                path_of(self.scope),
-            )
-            self.end(send)
-
-    def end(self, send: Any) -> None:
-        """Close as the application would: 403 before it has accepted, 1000 after."""
-        self.limit = None
-        closing = self.loop.create_task(send_close(send))
-        self.tasks.add(closing)
-        closing.add_done_callback(self.tasks.discard)
-
-    def stop_limit(self) -> None:
-        if self.limit is not None:
-            self.limit.cancel()
-            self.limit = None
-
-    def handshake_answered(self, scope: dict[str, Any], status: int | None) -> None:
-        self.stop_limit()
+    def log_answer(self, status: int | None) -> None:
+        # The access log has the lines that uvicorn would write.
         if status is not None:
-            self.log("rejected", scope)
+            self.log("rejected")
             return
         # uvicorn counts HTTP responses; a WebSocket is one more for --max-requests.
         self.server_state.total_requests += 1
-        if self.options.websocket_timeout >= 0 and self.task is not None:
-            self.limit = self.loop.call_later(self.options.websocket_timeout, self.end, self.send_event)
-        self.log("connected", scope)
+        self.log("connected")
+
+    def answer_due(self) -> None:
+        super().answer_due()
+        self.log("rejected")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        self.stop_limit()
-        if self.draining is not None:
-            self.draining.cancel()
-            self.draining = None
         super().connection_lost(exc)
-        if self.scope is not None:
-            self.log("disconnected", self.scope)
-        if self.task is not None and self.options.application_close_timeout >= 0:
-            self.limit = self.loop.call_later(self.options.application_close_timeout, self.cancel_application)
+        if self.application_started:
+            self.log("disconnected")
 
-    def cancel_application(self) -> None:
-        """The application goes on although its WebSocket has gone."""
-        self.limit = None
-        if self.task is not None and self.scope is not None:
-            logger.warning(
-                "Application took longer than %g seconds to end after its WebSocket had gone and was "
-                "cancelled: %s",
-                self.options.application_close_timeout,
-                path_of(self.scope),
-            )
-            self.task.cancel()
-
-    def shutdown(self) -> None:
-        """Close with 1012, at some moment of --drain-time."""
-        if self.options.drain_time and self.accepted and self.draining is None and not self.lost:
-            self.draining = self.loop.call_later(random.uniform(0, self.options.drain_time), super().shutdown)
-        elif self.draining is None:
-            super().shutdown()
-
-    def log(self, action: str, scope: dict[str, Any]) -> None:
-        if self.config.action_logger is not None:
-            self.config.action_logger(
-                "websocket", action, {"path": path_of(scope), "client": client_of(scope)}
-            )
-
-
-async def send_close(send: Any) -> None:
-    # Either side may have closed it in the meantime.
-    with contextlib.suppress(OSError, RuntimeError):
-        await send({"type": "websocket.close", "code": 1000})
+    def log(self, action: str) -> None:
+        if self.config.action_logger is not None and self.scope is not None:
+            details = {"path": path_of(self.scope), "client": client_of(self.scope)}
+            self.config.action_logger("websocket", action, details)

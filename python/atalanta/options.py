@@ -12,7 +12,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from atalanta.http import HttpProtocol
 from atalanta.protocol import Compression
+from atalanta.settings import Settings
 
 ENVIRONMENT_PREFIX = "ATALANTA_"
 SETTING = "ATALANTA"
@@ -23,6 +25,7 @@ OTHER_SETTINGS = ("ACCELERATE_CONSUMERS",)
 MEBIBYTE = 1024 * 1024
 
 COMPRESSION = Compression()
+DEFAULTS = Settings()
 
 LISTENING = "Where to listen"
 APPLICATION = "Application"
@@ -46,7 +49,7 @@ class Option:
     """One row of the table.
 
     `kind` is int, float (seconds), str, bool (a flag) or list (of str). `minimum` is the least value of a
-    number. `fallback` is an environment variable of another server that is read last. `in_settings` is False
+    number, and `choices` are texts for a number too. `fallback` is an environment variable of another server that is read last. `in_settings` is False
     for what must be known before the Django settings can be read, or what Django has a setting of its own
     for.
     """
@@ -68,8 +71,11 @@ class Option:
     @property
     def flags(self) -> list[str]:
         """What the command line calls it, the short name first."""
-        long = "--" + self.name.replace("_", "-")
-        return ([self.short] if self.short else []) + [long, *self.aliases]
+        return ([self.short] if self.short else []) + [self.long_flag, *self.aliases]
+
+    @property
+    def long_flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
 
     @property
     def environment_name(self) -> str:
@@ -108,7 +114,7 @@ class Option:
         return self.checked(value)
 
     def checked(self, value: Any) -> Any:
-        if self.choices and value not in self.choices:
+        if self.choices and str(value) not in self.choices:
             raise OptionError(f"{value!r} is none of {', '.join(self.choices)}")
         if self.kind in (int, float):
             if not math.isfinite(value):
@@ -330,6 +336,62 @@ OPTIONS: tuple[Option, ...] = (
         minimum=-1,
     ),
     Option(
+        "websocket_max_fragments",
+        WEBSOCKETS,
+        int,
+        DEFAULTS.max_fragments,
+        "frames of one message, closed with 1009 beyond; 0: no limit",
+        metavar="NUMBER",
+        minimum=0,
+    ),
+    Option(
+        "websocket_max_queued_messages",
+        WEBSOCKETS,
+        int,
+        DEFAULTS.max_queued_messages,
+        "messages that the application has not received beyond which the client is not read from",
+        metavar="NUMBER",
+        minimum=1,
+    ),
+    Option(
+        "websocket_max_queued_bytes",
+        WEBSOCKETS,
+        int,
+        DEFAULTS.max_queued_bytes,
+        "the same in bytes",
+        metavar="BYTES",
+        minimum=1,
+    ),
+    Option(
+        "websocket_max_request_size",
+        WEBSOCKETS,
+        int,
+        DEFAULTS.max_request_size,
+        "largest upgrade request with its headers, answered with 431 beyond",
+        metavar="BYTES",
+        minimum=1,
+    ),
+    Option(
+        "websocket_max_connections",
+        WEBSOCKETS,
+        int,
+        None,
+        "WebSockets of one process, handshakes included, beyond which one more is answered with 503 (no "
+        "limit); HTTP goes on, other than with --limit-concurrency",
+        metavar="NUMBER",
+        minimum=1,
+    ),
+    Option(
+        "websocket_retry_after",
+        WEBSOCKETS,
+        int,
+        DEFAULTS.retry_after,
+        "seconds that such a 503 tells the client to wait",
+        metavar="SECONDS",
+        minimum=0,
+        maximum=24 * 3600,
+    ),
+    Option(
         "websocket_compression",
         WEBSOCKETS,
         str,
@@ -377,6 +439,24 @@ OPTIONS: tuple[Option, ...] = (
         minimum=0,
     ),
     # HTTP
+    Option(
+        "http",
+        HTTP,
+        str,
+        "auto",
+        "uvicorn's class for all that is no WebSocket; auto takes httptools",
+        choices=("auto", "httptools", "h11"),
+    ),
+    Option(
+        "request_timeout",
+        HTTP,
+        float,
+        HttpProtocol.first_request_timeout,
+        "seconds for the first request of a connection, unless it cannot be an upgrade; closed then, with 408 "
+        "if a part of it has come; 0: no limit",
+        metavar="SECONDS",
+        minimum=0,
+    ),
     Option(
         "http_timeout",
         HTTP,
@@ -551,6 +631,14 @@ OPTIONS: tuple[Option, ...] = (
         "at once",
         metavar="SECONDS",
         minimum=0,
+    ),
+    Option(
+        "shutdown_code",
+        PROCESSES,
+        int,
+        DEFAULTS.shutdown_code,
+        "close code of WebSockets at shutdown: service restart, or going away",
+        choices=("1012", "1001"),
     ),
     Option(
         "timeout_graceful_shutdown",

@@ -1,14 +1,20 @@
-"""The class for `uvicorn --ws atalanta:WebSocketProtocol`: uvicorn's settings, tasks and log lines over the C core."""
+"""The class for `uvicorn --ws atalanta:WebSocketProtocol`: uvicorn's settings, tasks and log lines over the C
+core."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+import random
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from atalanta._core import ClientDisconnected, Protocol
+from atalanta.late import describe, watcher_of
+from atalanta.settings import Settings
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -17,8 +23,8 @@ if TYPE_CHECKING:
 # uvicorn's level below DEBUG.
 TRACE = 5
 
-CLOSE_TIMEOUT = 10.0
-"""Seconds that the peer has for its part of the closing handshake."""
+# Seconds between two log lines about the same limit, which clients can exceed as fast as they connect.
+LIMIT_LOG_INTERVAL = 1.0
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -40,16 +46,69 @@ class Compression(NamedTuple):
     """Messages of fewer bytes are sent as they are."""
 
 
+class LimitLog:
+    """Lets one log line pass for each limit and interval, and counts the others."""
+
+    def __init__(self, interval: float = LIMIT_LOG_INTERVAL) -> None:
+        self.interval = interval
+        self.next_at: dict[str, float] = {}
+        self.held_back: Counter[str] = Counter()
+
+    def admits(self, limit: str) -> bool:
+        now = time.monotonic()
+        if now < self.next_at.get(limit, 0.0):
+            self.held_back[limit] += 1
+            return False
+        self.next_at[limit] = now + self.interval
+        return True
+
+    def held_back_since(self, limit: str) -> int:
+        """How many lines did not pass since this was asked last."""
+        return self.held_back.pop(limit, 0)
+
+
+limit_log = LimitLog()
+
+
 class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
     """One WebSocket connection of a uvicorn server.
 
     uvicorn makes it when a client asks for an upgrade, calls connection_made, hands over the request with
     data_received and then gives it the transport. The settings honoured are ws_max_size, ws_ping_interval,
-    ws_ping_timeout, ws_per_message_deflate, root_path, limit_concurrency and the server's default headers.
+    ws_ping_timeout, ws_per_message_deflate, root_path, limit_concurrency and the server's default headers;
+    for what uvicorn has no option for there are `settings`.
     """
 
     compression = Compression()
     """For servers with ws_per_message_deflate; a subclass may have its own."""
+
+    settings = Settings()
+    """Limits and times; `configured` makes a class with others. An instance may set its own before
+    __init__."""
+
+    option_names: ClassVar[dict[str, str]] = {
+        "max_message_size": "--ws-max-size",
+        "limit_concurrency": "--limit-concurrency",
+    }
+    """What a log line calls the limits that the server has options for."""
+
+    # Set when there is something to remember: most connections need no room for most of these.
+    client: tuple[str, int] | None = None
+    scope: dict[str, Any] | None = None
+    task: asyncio.Task[None] | None = None
+    handshake_timer: asyncio.TimerHandle | None = None
+    lifetime_timer: asyncio.TimerHandle | None = None
+    drain_timer: asyncio.TimerHandle | None = None
+    opening_logged = False
+
+    @classmethod
+    def configured(cls, settings: Settings) -> type[Self]:
+        """A subclass with these settings, for uvicorn's `ws` option.
+
+        A server of several processes needs one that it can import: assign it to a name of your module, and
+        give uvicorn "module:name".
+        """
+        return type(cls.__name__, (cls,), {"settings": settings, "__doc__": cls.__doc__})
 
     def __init__(
         self,
@@ -68,18 +127,21 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
             max_message_size=config.ws_max_size or 0,
             ping_interval=config.ws_ping_interval or 0.0,
             ping_timeout=config.ws_ping_timeout or 0.0,
-            close_timeout=CLOSE_TIMEOUT,
+            close_timeout=self.settings.close_timeout,
             root_path=config.root_path,
             app_state=app_state,
             default_headers=server_state.default_headers,
             compression=self.compression if config.ws_per_message_deflate else None,
+            limits=self.settings.core_limits,
         )
+        self.late_applications = watcher_of(server_state, self.loop)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.connections.add(self)
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        self.client = peer[:2] if isinstance(peer, (tuple, list)) else None
+        if isinstance(peer, (tuple, list)):
+            self.client = peer[:2]
         if logger.level <= TRACE:
             self.log_transport("WebSocket connection made")
 
@@ -87,22 +149,36 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
         self.connections.discard(self)
         if logger.level <= TRACE:
             self.log_transport("WebSocket connection lost")
+        for timer in (self.handshake_timer, self.lifetime_timer, self.drain_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
+        if self.opening_logged:
+            logger.info('%s [closed %d]', self.name(), self.close_code)
+        if self.task is not None and self.settings.application_timeout is not None:
+            self.late_applications.add(self, self.settings.application_timeout)
 
     def start_application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Run the application for a valid upgrade request, unless the server is at its limit."""
+        self.scope = scope
+        self.stop_handshake_timer()
         limit = self.config.limit_concurrency
         if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
-            logger.warning("Exceeded concurrency limit.")
-            self._refuse(503, "retry-after: 1\r\n", "Service Unavailable")
+            self.limit_exceeded("limit_concurrency", "Exceeded concurrency limit.")
+            retry_after = f"retry-after: {self.settings.retry_after}\r\n"
+            self._refuse(503, retry_after, "Service Unavailable", "limit_concurrency")
             return
-        task = self.loop.create_task(self.run_application(scope, receive, send))
-        self.tasks.add(task)
-        task.add_done_callback(self.application_task_done)
+        if self.settings.answer_timeout is not None:
+            self.handshake_timer = self.loop.call_later(self.settings.answer_timeout, self.answer_due)
+        self.task = self.loop.create_task(self.run_application(scope, receive, send))
+        self.tasks.add(self.task)
+        self.task.add_done_callback(self.application_task_done)
 
     def application_task_done(self, task: asyncio.Task[None]) -> None:
         """Forget the task; one cancelled before its first step has not answered its client."""
         self.tasks.discard(task)
+        self.task = None
+        self.late_applications.discard(self)
         if task.cancelled():
             self._application_done(True)
 
@@ -129,14 +205,88 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
             self._application_done(failed)
 
     def handshake_answered(self, scope: dict[str, Any], status: int | None) -> None:
-        """Log how the application answered: accepted for None, else an HTTP status."""
+        """The application has accepted (None), or answered with an HTTP status."""
+        self.stop_handshake_timer()
+        if status is None and self.settings.lifetime is not None:
+            self.lifetime_timer = self.loop.call_later(self.settings.lifetime, self.lifetime_over)
+        self.log_answer(status)
+
+    def log_answer(self, status: int | None) -> None:
+        """Log how the handshake was answered, as uvicorn does."""
         if logger.isEnabledFor(logging.INFO):
-            logger.info(
-                '%s - "WebSocket %s" %s',
-                get_client_addr(scope),
-                get_path_with_query_string(scope),
-                "[accepted]" if status is None else status,
-            )
+            self.opening_logged = status is None
+            logger.info("%s %s", self.name(), "[accepted]" if status is None else status)
+
+    # ---- Limits ----
+
+    def limit_exceeded(self, limit: str, text: str) -> None:
+        """Log that the connection is refused or closed for a limit: at most a line a second for each."""
+        if not limit_log.admits(limit):
+            return
+        held_back = limit_log.held_back_since(limit)
+        option = self.option_names.get(limit)
+        logger.warning(
+            "%s %s%s%s",
+            self.name(),
+            text,
+            f" ({option})" if option else "",
+            f", and {held_back} more since the last such line" if held_back else "",
+        )
+
+    def request_incomplete(self) -> None:
+        """A part of the request has arrived: its rest has its time."""
+        if self.settings.request_timeout is not None:
+            self.handshake_timer = self.loop.call_later(self.settings.request_timeout, self.request_due)
+
+    def request_due(self) -> None:
+        self.limit_exceeded("request_timeout", "request incomplete within request_timeout")
+        self._refuse(408, "", "Request Timeout", "request_timeout")
+
+    def answer_due(self) -> None:
+        self.limit_exceeded("answer_timeout", "application gave no answer within answer_timeout")
+        self._refuse(403, "", "", "answer_timeout")
+
+    def stop_handshake_timer(self) -> None:
+        if self.handshake_timer is not None:
+            self.handshake_timer.cancel()
+            self.handshake_timer = None
+
+    def lifetime_over(self) -> None:
+        self._end(1000, "lifetime exceeded", "lifetime")
+
+    # ---- The end ----
+
+    def shutdown(self) -> None:
+        """The server goes down: close with the shutdown_code, at some moment of the drain_time."""
+        self.late_applications.shutdown()
+        if self.drain_timer is not None:
+            return
+        if self.settings.drain_time and self.accepted and self.close_code is None:
+            delay = random.uniform(0, self.settings.drain_time)
+            self.drain_timer = self.loop.call_later(delay, super().shutdown)
+        else:
+            super().shutdown()
+
+    def application_late(self) -> None:
+        """Log where the application is that goes on although its connection has gone."""
+        assert self.task is not None
+        option = self.option_names.get("application_timeout")
+        logger.warning(
+            "%s the application goes on %g seconds after the connection's end%s%s: %s",
+            self.name(),
+            self.settings.application_timeout,
+            f" ({option})" if option else "",
+            " and is cancelled" if self.settings.cancel_late_applications else "",
+            describe(self.task),
+        )
+
+    # ---- Log lines ----
+
+    def name(self) -> str:
+        """The connection as uvicorn's log lines begin."""
+        if self.scope is not None:
+            return f'{get_client_addr(self.scope)} - "WebSocket {get_path_with_query_string(self.scope)}"'
+        return '%s:%d - "WebSocket"' % self.client if self.client else '- "WebSocket"'
 
     def keepalive_expired(self) -> None:
         """Log that the client gave no sign of life within ws_ping_timeout."""

@@ -17,7 +17,9 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import ChangeReload, Multiprocess
 
+from atalanta.connection import settings_of
 from atalanta.forwarded import ForwardedHeaders, TrustedPeers
+from atalanta.http import HttpProtocol
 from atalanta.middleware import AccessLog, ActionLogger, HttpTimeout, LogActions
 from atalanta.options import OptionError
 from atalanta.protocol import Compression
@@ -68,6 +70,7 @@ class Config(uvicorn.Config):
             memory_level=options.websocket_compression_memory_level,
             threshold=options.websocket_compression_threshold,
         )
+        self.websocket_settings = settings_of(vars(options))
         certfile, keyfile = certificate
         super().__init__(
             app,
@@ -105,6 +108,10 @@ class Config(uvicorn.Config):
         self.log_config = log_config
 
     def load(self) -> None:
+        # Here, as a class that is made at run time cannot go to another process.
+        self.http = HttpProtocol.configured(  # type: ignore[assignment]
+            self.options.http, self.options.request_timeout
+        )
         super().load()
         if self.access_log_target and self.action_logger is None:
             self.action_logger = AccessLog(open_access_log(self.access_log_target))

@@ -85,7 +85,7 @@ def _add_argument(group: Any, option: Option) -> None:
     else:
         keywords.update(type=argument_type(option), metavar=option.metavar)
         if option.choices:
-            keywords.update(choices=option.choices, metavar=None)
+            keywords.update(choices=tuple(map(option.kind, option.choices)), metavar=None)
     group.add_argument(*option.flags, **keywords)
 
 
@@ -157,13 +157,13 @@ def check_together(options: SimpleNamespace) -> None:
     if not options.proxy_headers:
         for name in ("proxy_headers_host", "proxy_headers_port"):
             if getattr(options, name) is not None:
-                raise OptionError(f"{_flag(name)} needs --proxy-headers")
+                raise OptionError(f"{BY_NAME[name].long_flag} needs --proxy-headers")
     if options.ssl_certfile is None:
         # An endpoint of daphne's brings its own certificate and key, but not the rest.
         rest = () if _has_tls_endpoint(options) else ("ssl_keyfile_password", "ssl_ca_certs", "ssl_ciphers")
         for name in ("ssl_keyfile", *rest):
             if getattr(options, name) is not None:
-                raise OptionError(f"{_flag(name)} needs --ssl-certfile")
+                raise OptionError(f"{BY_NAME[name].long_flag} needs --ssl-certfile")
     if options.ssl_cert_reqs != "none" and options.ssl_ca_certs is None:
         raise OptionError(
             "--ssl-cert-reqs needs --ssl-ca-certs, the authorities of the clients' certificates"
@@ -186,7 +186,3 @@ def _check_frame_size(options: SimpleNamespace) -> None:
 
 def _has_tls_endpoint(options: SimpleNamespace) -> bool:
     return any(text.startswith("ssl:") for text in options.endpoint)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
+from atalanta.connection import SETTING_NAMES, VARIABLES, settings_of
+from atalanta.http import HttpProtocol
+from atalanta.options import BY_NAME
+from atalanta.protocol import WebSocketProtocol
 from atalanta.sources import from_environment
 
 try:
@@ -27,21 +31,38 @@ UVICORN_NAMES = {
     "timeout_graceful_shutdown": "timeout_graceful_shutdown",
 }
 
+# Options that uvicorn has no keyword for: Atalanta's own classes have them.
+OWN_NAMES = {*SETTING_NAMES, "http"}
+
 
 def configuration() -> dict[str, Any]:
     """uvicorn's keywords for the options in the environment (ATALANTA_PING_INTERVAL …). Raises
     OptionError."""
     values = from_environment(os.environ)
-    unknown = sorted(set(values) - set(UVICORN_NAMES))
+    unknown = sorted(set(values) - set(UVICORN_NAMES) - OWN_NAMES)
     if unknown:
-        names = ", ".join("ATALANTA_" + name.upper() for name in unknown)
+        names = ", ".join(BY_NAME[name].environment_name for name in unknown)
         raise ImportError(
             f"{names} cannot be used under gunicorn; set its own options, or use the command atalanta"
         )
-    keywords = {UVICORN_NAMES[name]: value for name, value in values.items()}
+    keywords = {UVICORN_NAMES[name]: value for name, value in values.items() if name in UVICORN_NAMES}
     if "ws_per_message_deflate" in keywords:
         keywords["ws_per_message_deflate"] = keywords["ws_per_message_deflate"] == "on"
-    return {"loop": "auto", "http": "auto", **keywords, "ws": "atalanta:WebSocketProtocol"}
+    return {"loop": "auto", **keywords, "http": http_class(values), "ws": websocket_class(values)}
+
+
+def http_class(values: dict[str, Any]) -> type[HttpProtocol]:
+    return HttpProtocol.configured(
+        values.get("http", HttpProtocol.http),
+        values.get("request_timeout", HttpProtocol.first_request_timeout),
+    )
+
+
+def websocket_class(values: dict[str, Any]) -> type[WebSocketProtocol]:
+    """Its log lines name the variables, as gunicorn has no such options."""
+    made = WebSocketProtocol.configured(settings_of(values))
+    made.option_names = VARIABLES
+    return made
 
 
 class AtalantaWorker(UvicornWorker):

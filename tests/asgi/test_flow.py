@@ -228,3 +228,24 @@ async def test_b3_a_loss_while_send_waits_raises(serve, how):
         assert (await never_hangs(call.receive()))["type"] == "websocket.disconnect"
         await call.finish()
         await server.idle()
+
+
+@on_loop
+async def test_b1_messages_are_received_full_duplex_while_send_waits(serve):
+    """Where it were otherwise, a server and a client that both send would wait for each other for ever."""
+    count = 500
+    async with serve(ws_ping_interval=None) as server:
+        client, call = await server.pair()
+        client.writer.transport.pause_reading()
+        pusher = Pusher(call)
+        await pusher.stuck()
+        for start in range(0, count, 100):
+            await client.write(b"".join(frame(TEXT, f"{i}") for i in range(start, start + 100)))
+            for i in range(start, start + 100):
+                assert (await never_hangs(call.raw_receive()))["text"] == f"{i}"
+        await client.send_close(4000, "enough")
+        event = await never_hangs(call.raw_receive())
+        assert (event["type"], event["code"], event["reason"]) == ("websocket.disconnect", 4000, "enough")
+        with pytest.raises(OSError, check=lambda error: type(error).__name__ == "ClientDisconnected"):
+            await never_hangs(pusher.task)
+        await call.finish()

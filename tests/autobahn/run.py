@@ -8,14 +8,16 @@ uvicorn is started with the chosen WebSocket implementation on a free port of
 the loopback interface, and the suite's fuzzing client runs the chosen cases
 against it. A case passes when both its verdicts, on the messages and on the
 closing of the connection, are OK, NON-STRICT or INFORMATIONAL. In the
-compression cases (12.* and 13.*) UNIMPLEMENTED passes too. A case that was
-asked for and has no verdict has failed.
+compression cases (12.* and 13.*) UNIMPLEMENTED passes too, unless
+--need-compression is given. A case that was asked for and has no verdict has
+failed.
 
 Exit status: 0 every case passed, 1 otherwise, 2 wrong usage.
 """
 
 import argparse
 import collections
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -42,13 +44,14 @@ PASSING = ("OK", "NON-STRICT", "INFORMATIONAL")
 OPTIONAL_GROUPS = ("12", "13")
 AGENT = "server"
 
-# The suite's own list of its cases, printed by the suite's Python.
+# The suite's own list of its cases, printed by the suite's Python, and of how
+# many bytes the messages of the compression cases have.
 LIST_CASES = """
 import json
 from autobahntestsuite.fuzzing import (
     CaseBasename, CaseCategories, Cases, CaseSet, CaseSetname, CaseSubCategories)
 cases = CaseSet(CaseSetname, CaseBasename, Cases, CaseCategories, CaseSubCategories)
-print(json.dumps([cases.caseClasstoId(case) for case in Cases]))
+print(json.dumps([(cases.caseClasstoId(case), getattr(case, "LEN", 0)) for case in Cases]))
 """
 
 
@@ -79,6 +82,27 @@ def parse_arguments(argv):
         "--exclude", nargs="+", default=[], metavar="CASE", help="cases or groups to leave out"
     )
     parser.add_argument(
+        "--largest",
+        type=int,
+        metavar="BYTES",
+        help="leave out the compression cases whose 1000 messages are larger than this",
+    )
+    parser.add_argument(
+        "--need-compression",
+        action="store_true",
+        help="a server that does not offer compression fails the compression cases",
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="over TLS, with a certificate made by trustme for this run"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="deal the cases out to so many suites, each with a server of its own (default: %(default)s)",
+    )
+    parser.add_argument(
         "--suite",
         type=pathlib.Path,
         default=HERE.parent.parent / "build" / "autobahn",
@@ -106,7 +130,10 @@ def parse_arguments(argv):
         metavar="ARG",
         help="one more argument for uvicorn, as --server-arg=--http=h11; may be repeated",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error("--jobs has to be at least 1")
+    return args
 
 
 def in_order(case):
@@ -138,7 +165,7 @@ def suite_environment():
     return environment
 
 
-def choose_cases(python, patterns, excluded):
+def choose_cases(python, patterns, excluded, largest):
     """The numbers of the cases to run, checked against what the suite has."""
     listing = subprocess.run(
         [python, "-c", LIST_CASES],
@@ -150,7 +177,8 @@ def choose_cases(python, patterns, excluded):
     )
     if listing.returncode != 0:
         raise RunError(f"the suite does not list its cases:\n{listing.stderr.strip()}")
-    available = json.loads(listing.stdout)
+    sizes = dict(json.loads(listing.stdout))
+    available = list(sizes)
     counts = collections.Counter(group_of(case) for case in available)
     if counts != CASES_IN_GROUP:
         raise RunError(f"not the suite that was expected, by its cases in each group: {dict(counts)}")
@@ -162,6 +190,7 @@ def choose_cases(python, patterns, excluded):
         for case in available
         if any(matches(case, pattern) for pattern in patterns)
         and not any(matches(case, pattern) for pattern in excluded)
+        and not (largest is not None and group_of(case) in OPTIONAL_GROUPS and sizes[case] > largest)
     ]
     if not chosen:
         raise RunError("no case is left to run")
@@ -181,6 +210,15 @@ def tail(path, lines=25):
     except OSError:
         text = ""
     return "\n".join(text.splitlines()[-lines:]) or "(it wrote nothing)"
+
+
+def make_certificate(directory):
+    """The arguments that make uvicorn serve TLS, with a new certificate."""
+    import trustme
+
+    path = directory / "certificate.pem"
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
+    return ["--ssl-certfile", str(path)]
 
 
 @contextlib.contextmanager
@@ -227,16 +265,22 @@ def running_server(ws, loop, extra, log_path):
 
 
 def run_cases(args, wstest, cases, directory):
-    """Run the cases and give the suite's index of verdicts, by case, and what went wrong."""
+    """Run the cases with one suite and one server.
+
+    Gives the suite's index of verdicts, by case, and what went wrong.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
     reports = directory / "reports"
     shutil.rmtree(reports, ignore_errors=True)
     client_log = directory / "wstest.log"
     server_log = directory / "server.log"
     problems = []
-    with running_server(args.ws, args.loop, args.server_arg, server_log) as (server, port):
+    extra = [*args.server_arg, *(make_certificate(directory) if args.tls else [])]
+    scheme = "wss" if args.tls else "ws"
+    with running_server(args.ws, args.loop, extra, server_log) as (server, port):
         specification = {
             "outdir": str(reports),
-            "servers": [{"agent": AGENT, "url": f"ws://127.0.0.1:{port}"}],
+            "servers": [{"agent": AGENT, "url": f"{scheme}://127.0.0.1:{port}"}],
             "cases": cases,
             "exclude-cases": [],
             "exclude-agent-cases": {},
@@ -277,19 +321,41 @@ def run_cases(args, wstest, cases, directory):
     except ValueError as error:
         index = {}
         problems.append(f"the suite's report cannot be read: {error}")
-    return index.get(AGENT, {}), problems
+    if server_log.stat().st_size:
+        print(f"the server wrote {server_log.stat().st_size} bytes of log, at the end:")
+        print("    " + tail(server_log, 5).replace("\n", "\n    "))
+    verdicts = index.get(AGENT, {})
+    for entry in verdicts.values():
+        entry["reportfile"] = str(reports / entry["reportfile"])
+    return verdicts, problems
 
 
-def verdict_passes(case, verdict):
-    return verdict in PASSING or (verdict == "UNIMPLEMENTED" and group_of(case) in OPTIONAL_GROUPS)
+def run_dealt(args, wstest, cases, directory):
+    """Deal the cases out to --jobs suites that run at the same time; gives what run_cases gives."""
+    hands = [hand for hand in (cases[number :: args.jobs] for number in range(args.jobs)) if hand]
+    with concurrent.futures.ThreadPoolExecutor(len(hands)) as pool:
+        results = list(
+            pool.map(
+                lambda numbered: run_cases(args, wstest, numbered[1], directory / f"job-{numbered[0]}"),
+                enumerate(hands, 1),
+            )
+        )
+    index = {case: entry for verdicts, _ in results for case, entry in verdicts.items()}
+    return index, [problem for _, problems in results for problem in problems]
 
 
-def outcome_of(case, entry):
+def verdict_passes(case, verdict, need_compression):
+    if verdict == "UNIMPLEMENTED" and group_of(case) in OPTIONAL_GROUPS:
+        return not need_compression
+    return verdict in PASSING
+
+
+def outcome_of(case, entry, need_compression):
     """One word for a case and whether it passed."""
     if entry is None:
         return "MISSING", False
     for verdict in (entry["behavior"], entry["behaviorClose"]):
-        if not verdict_passes(case, verdict):
+        if not verdict_passes(case, verdict, need_compression):
             return verdict, False
     return entry["behavior"], True
 
@@ -313,14 +379,14 @@ def print_table(outcomes):
         print("  ".join([first, *rest]))
 
 
-def print_failure(case, outcome, entry, reports):
+def print_failure(case, outcome, entry):
     """Name a failed case, and say what the suite expected and saw."""
     print(
         f"FAILED {case}: {outcome} (messages {entry['behavior']}, closing "
         f"{entry['behaviorClose']}, close code received {entry['remoteCloseCode']})"
     )
     try:
-        report = json.loads((reports / entry["reportfile"]).read_text(encoding="utf-8"))
+        report = json.loads(pathlib.Path(entry["reportfile"]).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
 
@@ -345,28 +411,25 @@ def run(args, directory):
     wstest, python = scripts / "wstest", scripts / "python"
     if not (wstest.exists() and python.exists()):
         raise RunError(f"no test suite in {args.suite}: run tests/autobahn/install.sh {args.suite} first")
-    cases = choose_cases(python, args.cases, args.exclude)
-    print(f"{len(cases)} cases against uvicorn --ws {args.ws} --loop {args.loop}", flush=True)
+    cases = choose_cases(python, args.cases, args.exclude, args.largest)
+    how = " over TLS" if args.tls else ""
+    print(f"{len(cases)} cases against uvicorn --ws {args.ws} --loop {args.loop}{how}", flush=True)
 
     start = time.monotonic()
-    index, problems = run_cases(args, wstest, cases, directory)
+    index, problems = run_dealt(args, wstest, cases, directory)
     seconds = time.monotonic() - start
 
-    outcomes = {case: outcome_of(case, index.get(case)) for case in cases}
+    outcomes = {case: outcome_of(case, index.get(case), args.need_compression) for case in cases}
     failed = [case for case in cases if not outcomes[case][1]]
     print_table(outcomes)
     missing = [case for case in failed if case not in index]
     for case in failed:
         if case in index:
-            print_failure(case, outcomes[case][0], index[case], directory / "reports")
+            print_failure(case, outcomes[case][0], index[case])
     if missing:
         print(f"FAILED without a verdict, {len(missing)} of {len(cases)}: {' '.join(missing)}")
     for problem in problems:
         print(f"PROBLEM: {problem}")
-    server_log = directory / "server.log"
-    if server_log.stat().st_size:
-        print(f"the server wrote {server_log.stat().st_size} bytes of log, at the end:")
-        print("    " + tail(server_log, 5).replace("\n", "\n    "))
     print(f"{seconds:.1f} seconds")
     print(f"autobahn: {len(cases) - len(failed)} passed, {len(failed)} failed", flush=True)
     return 1 if failed or problems else 0

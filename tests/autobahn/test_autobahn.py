@@ -1,4 +1,4 @@
-"""The Autobahn WebSocket test suite, as one slow test.
+"""The Autobahn WebSocket test suite, as slow tests: plain, over TLS, and compression.
 
 The suite runs on Python 2.7 only. Without one the test is skipped, and fails
 when CI=true is in the environment. AUTOBAHN_WS and AUTOBAHN_LOOP choose
@@ -42,7 +42,16 @@ def suite():
     return directory
 
 
-def test_autobahn(suite, tmp_path):
+RUNS = {
+    "plain": [],
+    "tls": ["--tls"],
+    # Larger messages take most of the time, and no other path through the code.
+    "compression": ["--cases", "12.*", "13.*", "--largest", "16384", "--need-compression"],
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_autobahn(run, suite, tmp_path):
     done = subprocess.run(
         [
             sys.executable, HERE / "run.py",
@@ -50,6 +59,7 @@ def test_autobahn(suite, tmp_path):
             "--report", tmp_path,
             "--ws", os.environ.get("AUTOBAHN_WS", "atalanta:WebSocketProtocol"),
             "--loop", os.environ.get("AUTOBAHN_LOOP", "asyncio"),
+            *RUNS[run],
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -21,6 +21,7 @@ from atalanta import consumers  # noqa: E402
 def installed():
     """Accelerated, and afterwards as it was."""
     was = bool(consumers._replaced)
+    consumers.uninstall()  # another test may have put Channels' functions back without telling us
     assert consumers.install()
     yield
     consumers.uninstall()

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 
 from atalanta._core import Protocol
+from atalanta.settings import Settings
 
 from .reference import MASK, TEXT, encode, split
 
@@ -68,6 +69,7 @@ class Connection(Protocol, asyncio.BufferedProtocol):
             "app_state": {},
             "default_headers": [],
             "compression": None,
+            "limits": Settings().core_limits,
         }
         super().__init__(asyncio.get_running_loop(), **{**settings, **options})
         self.app = app

@@ -159,6 +159,60 @@ def test_a_channel_that_joins_again_after_that_is_a_member():
     assert group.send({}) == (1, 0) and len(box) == 1
 
 
+# ---- Messages with an expiry of their own ----
+
+
+async def test_a_message_with_an_expiry_is_gone_after_it_and_ends_no_membership():
+    group, boxes = group_of(3)
+    assert group.send({"type": "brief"}, 0.01) == (3, 0)
+    assert group.send({"type": "lasting"}, None) == (3, 0)
+    time.sleep(0.02)
+    for box in boxes.values():
+        assert await received(box) == [{"type": "lasting"}]
+    assert group.expire() == 3 and group.send({}) == (3, 0)
+
+
+def test_a_message_with_an_expiry_beyond_the_mailboxs():
+    group, box = Group(60), Mailbox(10, 0.01)
+    group.add("a", box)
+    group.send({"type": "lasting"}, 60)
+    time.sleep(0.02)
+    assert len(box) == 1 and group.send({}) == (1, 0)
+
+
+def test_a_full_member_has_room_again_when_its_messages_have_expired():
+    group, box = Group(60), Mailbox(1, 60)
+    group.add("a", box)
+    assert [group.send({}, 0.01), group.send({})] == [(1, 0), (0, 1)]
+    time.sleep(0.02)
+    assert group.send({}) == (1, 0) and len(group) == 1
+
+
+@pytest.mark.parametrize("expiry", [0, -1, -1.0, float("nan")])
+def test_an_expiry_that_is_not_above_nothing_is_an_error(expiry):
+    group, boxes = group_of(1)
+    with pytest.raises(ValueError, match=f"expiry: expected seconds above 0, got {expiry}"):
+        group.send({}, expiry)
+    assert len(boxes["channel0"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ({}, "1"), ({}, 1, 1)])
+def test_send_of_other_arguments_is_a_type_error(arguments):
+    group, boxes = group_of(1)
+    with pytest.raises(TypeError):
+        group.send(*arguments)
+    assert len(boxes["channel0"]) == 0
+
+
+def test_memberships_that_survive_what_is_not_read():
+    group, box = Group(60, True), Mailbox(10, 0.01)
+    group.add("a", box)
+    group.send({"type": "unread"})
+    time.sleep(0.02)
+    assert group.send({"type": "late"}) == (1, 0) and len(box) == 1
+    assert list(group.members()) == ["a"] and group.expire() == 1
+
+
 # ---- Changes in the middle of sending ----
 
 

@@ -125,6 +125,65 @@ async def test_clear_forgets_the_messages_and_lets_readers_wait_on():
     assert await receiving == message(3)
 
 
+# ---- Messages with an expiry of their own ----
+
+
+async def test_a_message_may_expire_before_the_others_and_after_them():
+    box = mailbox(expiry=0.05)
+    box.put(message(0), 0.01)
+    box.put(message(1), 60)
+    box.put(message(2), None)
+    time.sleep(0.02)
+    assert len(box) == 2
+    time.sleep(0.05)
+    assert await Events(None, box) == message(1)
+    assert len(box) == 0 and box.idle
+
+
+async def test_what_has_expired_behind_another_is_not_received():
+    box = mailbox()
+    box.put(message(0))
+    box.put(message(1), 0.01)
+    box.put(message(2))
+    time.sleep(0.02)
+    assert await Events(None, box) == message(0)
+    assert await Events(None, box) == message(2)
+
+
+def test_what_has_expired_behind_another_does_not_count_and_takes_no_room():
+    box = mailbox(3)
+    box.put(message(0))
+    assert box.put(message(1), 0.01) and box.put(message(2), 0.01)
+    assert box.put(message(3)) is False
+    time.sleep(0.02)
+    assert len(box) == 1
+    assert box.put(message(3)) is True and box.put(message(4)) is True
+    assert box.put(message(5)) is False
+
+
+async def test_an_infinite_expiry_is_for_ever():
+    box = mailbox(expiry=0.01)
+    box.put(message(0), float("inf"))
+    time.sleep(0.02)
+    assert await Events(None, box) == message(0)
+
+
+@pytest.mark.parametrize("expiry", [0, 0.0, -1, -1.0, -5.5, float("nan")])
+def test_an_expiry_that_is_not_above_nothing_is_an_error(expiry):
+    box = mailbox()
+    with pytest.raises(ValueError, match=f"expiry: expected seconds above 0, got {expiry}"):
+        box.put(message(0), expiry)
+    assert len(box) == 0 and box.idle
+
+
+@pytest.mark.parametrize("arguments", [(), ({}, "1"), ({}, 1, 1)])
+def test_put_of_other_arguments_is_a_type_error(arguments):
+    box = mailbox()
+    with pytest.raises(TypeError):
+        box.put(*arguments)
+    assert len(box) == 0
+
+
 # ---- Readers ----
 
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from atalanta import ClientDisconnected, Parser, _core
-from atalanta._core import Dispatcher, Events, Group, Mailbox
+from atalanta._core import Dispatcher, Entry, Events, Group, Mailbox
 
 from .connection import Connection, client_frames, connect, opened, read, text, turn
 from .reference import BINARY, MASK, encode
@@ -21,6 +22,7 @@ NAMES = [
     "Awaitable",
     "Callable",
     "Dispatcher",
+    "Entry",
     "Events",
     "Group",
     "LoopState",
@@ -31,7 +33,7 @@ NAMES = [
     "Waiter",
 ]
 # Those that are made by calling their type.
-PUBLIC = ["Dispatcher", "Events", "Group", "Mailbox", "Parser", "Protocol"]
+PUBLIC = ["Dispatcher", "Entry", "Events", "Group", "Mailbox", "Parser", "Protocol"]
 ROUNDS = 500
 
 
@@ -48,6 +50,7 @@ async def specimens():
         "Awaitable": receiving,
         "Callable": connection.receive,
         "Dispatcher": Dispatcher(events, print, None, bool),
+        "Entry": Entry(SimpleNamespace(loaded=True), SimpleNamespace(connections=set()), {}),
         "Events": events,
         "Group": group,
         "LoopState": state,

@@ -174,3 +174,59 @@ def test_an_override_of_receive_is_not_taken_for_the_stock_one():
 
     assert InMemoryChannelLayer.stock_receive is InMemoryChannelLayer.receive
     assert Logged.stock_receive is not Logged.receive
+
+
+# ---- Messages with an expiry of their own ----
+
+
+async def test_a_group_message_with_an_expiry_is_for_those_who_read_in_time():
+    layer = InMemoryChannelLayer()
+    for channel in ("early", "late"):
+        await layer.group_add("group", channel)
+    reading = asyncio.ensure_future(layer.receive("early"))
+    await asyncio.sleep(0)
+    await layer.group_send("group", {"type": "brief"}, expiry=0.02)
+    assert await asyncio.wait_for(reading, 10) == {"type": "brief"}
+    await asyncio.sleep(0.03)
+    await layer.group_send("group", {"type": "lasting"})
+    assert await layer.receive("late") == {"type": "lasting"}
+    assert set(layer.groups["group"]) == {"early", "late"} and layer.dropped == 0
+
+
+async def test_a_message_with_an_expiry_on_one_channel():
+    layer = InMemoryChannelLayer(expiry=0.02)
+    await layer.send("channel", {"type": "brief"}, expiry=0.01)
+    await layer.send("channel", {"type": "lasting"}, expiry=60)
+    await asyncio.sleep(0.05)
+    assert await layer.receive("channel") == {"type": "lasting"}
+    assert layer.channels == {}
+
+
+async def test_what_has_expired_leaves_room_for_others():
+    layer = InMemoryChannelLayer(capacity=2)
+    await layer.send("channel", {"type": "first"})
+    await layer.send("channel", {"type": "brief"}, expiry=0.01)
+    with pytest.raises(ChannelFull):
+        await layer.send("channel", {})
+    await asyncio.sleep(0.02)
+    await layer.send("channel", {"type": "second"})
+    assert [(await layer.receive("channel"))["type"] for _ in range(2)] == ["first", "second"]
+
+
+@pytest.mark.parametrize("expiry", [0, -1])
+async def test_an_expiry_that_cannot_be_is_an_error_and_nothing_is_sent(expiry):
+    layer = InMemoryChannelLayer()
+    await layer.group_add("group", "channel")
+    with pytest.raises(ValueError, match=f"expiry: expected seconds above 0, got {expiry}"):
+        await layer.group_send("group", {}, expiry=expiry)
+    with pytest.raises(ValueError, match=f"expiry: expected seconds above 0, got {expiry}"):
+        await layer.send("channel", {}, expiry=expiry)
+    assert layer.channels == {}
+
+
+async def test_expiry_is_a_keyword_so_that_calls_are_those_of_channels():
+    layer = InMemoryChannelLayer()
+    with pytest.raises(TypeError):
+        await layer.group_send("group", {}, 1)
+    with pytest.raises(TypeError):
+        await layer.send("channel", {}, 1)

@@ -34,6 +34,7 @@ def test_http_and_websockets_on_one_port(tmp_path):
         assert re.search(r'127\.0\.0\.1:\d+ - - \[[^]]+\] "GET /x" 200 \d+\n', server.log)
         for action in ("WSCONNECTING", "WSCONNECT", "WSDISCONNECT"):
             server.logged(f'"{action} /" - -')
+        assert "[accepted]" not in server.log, "one line, not uvicorn's as well"
         assert server.stop() == -signal.SIGTERM
         assert "Traceback" not in server.log
 

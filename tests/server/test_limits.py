@@ -1,9 +1,9 @@
-"""Time limits and the shutdown, with real clients. The limits are short; the tests wait for what must
-happen."""
+"""Limits and the shutdown, with real clients. The times are short; the tests wait for what must happen."""
 
 import contextlib
 import json
 import signal
+import socket
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -13,7 +13,7 @@ from .running import GUARD, serving, until
 
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory):
-    """A server with every limit at its shortest."""
+    """A server with every time at its shortest, and small sizes."""
     arguments = [
         "--websocket_timeout",
         1,
@@ -23,8 +23,14 @@ def limited(tmp_path_factory):
         1,
         "--application-close-timeout",
         1,
+        "--request-timeout",
+        1,
         "--websocket-max-message-size",
         1000,
+        "--websocket-max-fragments",
+        3,
+        "--websocket-max-request-size",
+        600,
     ]
     with serving(tmp_path_factory.mktemp("limited"), *arguments) as server:
         yield server
@@ -38,6 +44,13 @@ def closed(websocket):
     return websocket.close_code
 
 
+def received(server, data):
+    """All that the server sends on a connection whose client sends nothing but the data."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=GUARD) as raw:
+        raw.sendall(data)
+        return b"".join(iter(lambda: raw.recv(4096), b""))
+
+
 def test_a_websocket_lives_as_long_as_websocket_timeout_allows(limited):
     with limited.connect() as websocket:
         websocket.send("hello")
@@ -45,21 +58,33 @@ def test_a_websocket_lives_as_long_as_websocket_timeout_allows(limited):
         assert closed(websocket) == 1000
     with limited.connect("/stays") as websocket:
         assert closed(websocket) == 1000
+    limited.logged('"WebSocket /stays" lifetime exceeded (--websocket-timeout)')
 
 
 def test_an_application_that_does_not_answer_a_websocket(limited):
     with pytest.raises(InvalidStatus) as refusal:
         limited.connect("/silent")
     assert refusal.value.response.status_code == 403
-    limited.logged("did not answer a WebSocket within 1 seconds (--websocket-connect-timeout): /silent")
+    limited.logged(
+        '"WebSocket /silent" application gave no answer within answer_timeout (--websocket-connect-timeout)'
+    )
     limited.logged('"WSREJECT /silent"')
 
 
 def test_an_application_that_does_not_end_with_its_websocket(limited):
     with limited.connect("/stays") as websocket:
         websocket.close()
-    limited.logged("longer than 1 seconds to end after its WebSocket had gone and was cancelled: /stays")
+    limited.logged(
+        '"WebSocket /stays" the application goes on 1 seconds after the connection\'s end '
+        "(--application-close-timeout) and is cancelled: in "
+    )
     assert "Traceback" not in limited.log
+
+
+def test_an_application_that_does_not_end_with_its_websocket_is_cancelled(limited):
+    with limited.connect("/cancelled") as websocket:
+        websocket.close()
+    limited.logged("application cancelled")
 
 
 def test_a_response_that_takes_too_long(limited):
@@ -85,6 +110,42 @@ def test_a_message_beyond_the_limit(limited):
         assert closed(websocket) == 1009
 
 
+def test_a_message_of_too_many_frames(limited):
+    with limited.connect() as websocket:
+        # The client ends a message in parts with an empty frame.
+        websocket.send(["a", "b"])
+        assert websocket.recv(timeout=GUARD) == "ab"
+        with contextlib.suppress(ConnectionClosed):
+            websocket.send(["a", "b", "c"])
+        assert closed(websocket) == 1009
+    limited.logged("message exceeds max_fragments (3) (--websocket-max-fragments)")
+
+
+def test_an_upgrade_request_that_is_too_long(limited):
+    with pytest.raises(InvalidStatus) as refusal:
+        limited.connect("/long", additional_headers={"X-Long": "x" * 600})
+    assert refusal.value.response.status_code == 431
+    limited.logged("(--websocket-max-request-size)")
+
+
+def test_a_request_that_does_not_become_complete(limited):
+    assert received(limited, b"GET / HTTP/1.1\r\nHost: x\r\n").startswith(b"HTTP/1.1 408 ")
+    assert received(limited, b"") == b"", "nor a connection without any request"
+
+
+def test_more_websockets_than_there_may_be(tmp_path):
+    arguments = ["--websocket-max-connections", 2, "--websocket-retry-after", 7]
+    with serving(tmp_path, *arguments) as server, server.connect() as websocket, server.connect():
+        with pytest.raises(InvalidStatus) as refusal:
+            server.connect()
+        response = refusal.value.response
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "7")
+        server.logged("more connections than max_connections (2) (--websocket-max-connections)")
+        assert server.get()[0] == 200, "HTTP goes on"
+        websocket.send("hello")
+        assert websocket.recv(timeout=GUARD) == "hello"
+
+
 def test_limits_that_are_off(tmp_path):
     """-1 is daphne's "infinite"; a connection outlives all that would have ended it."""
     arguments = [
@@ -94,6 +155,10 @@ def test_limits_that_are_off(tmp_path):
         -1,
         "--application-close-timeout",
         -1,
+        "--websocket-max-fragments",
+        0,
+        "--request-timeout",
+        0,
     ]
     with serving(tmp_path, *arguments, "--websocket-max-message-size", 0) as server:
         with server.connect("/", max_size=None) as websocket:
@@ -125,18 +190,13 @@ def test_compression(tmp_path, arguments, answer):
 
 def test_keepalive_is_the_servers(tmp_path):
     """A client that answers no ping is closed; one that does is not."""
-    import socket
-
+    request = (
+        b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
     with serving(tmp_path, "--ping-interval", 0.2, "--ping-timeout", 0.2) as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=GUARD) as raw:
-            raw.sendall(
-                b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
-            received = b""
-            while chunk := raw.recv(4096):
-                received += chunk
-        assert b"\x88\x18\x03\xf3keepalive ping timeout"[:4] in received.partition(b"\r\n\r\n")[2]
+        frames = received(server, request).partition(b"\r\n\r\n")[2]
+        assert b"\x88\x18\x03\xf3keepalive ping timeout" in frames
 
 
 def test_shutdown_tells_every_websocket_1012(tmp_path):
@@ -145,6 +205,12 @@ def test_shutdown_tells_every_websocket_1012(tmp_path):
         server.process.send_signal(signal.SIGTERM)
         assert [closed(websocket) for websocket in websockets] == [1012] * 5
         assert server.process.wait(GUARD) == -signal.SIGTERM
+
+
+def test_shutdown_can_tell_them_1001(tmp_path):
+    with serving(tmp_path, "--shutdown-code", 1001) as server, server.connect() as websocket:
+        server.process.send_signal(signal.SIGTERM)
+        assert closed(websocket) == 1001
 
 
 def test_shutdown_can_be_spread(tmp_path):

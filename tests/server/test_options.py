@@ -78,6 +78,10 @@ def test_help_has_every_option_in_its_group():
         ("endpoint", "tcp:80, unix:/x", ["tcp:80", "unix:/x"]),
         ("lifespan", "off", "off"),
         ("root_path", "/a,b", "/a,b"),
+        ("shutdown_code", "1001", 1001),
+        ("websocket_max_fragments", "0", 0),
+        ("websocket_max_connections", "1", 1),
+        ("http", "h11", "h11"),
     ],
 )
 def test_values_in_the_environment(name, text, value):
@@ -100,6 +104,15 @@ def test_values_in_the_environment(name, text, value):
         ("websocket_timeout", "-2", "less than -1"),
         ("lifespan", "maybe", "none of auto, on, off"),
         ("reload", "perhaps", "neither 1 nor 0"),
+        ("shutdown_code", "1000", "1000 is none of 1012, 1001"),
+        ("shutdown_code", "soon", "not a whole number"),
+        ("websocket_max_queued_messages", "0", "less than 1"),
+        ("websocket_max_queued_bytes", "0", "less than 1"),
+        ("websocket_max_request_size", "0", "less than 1"),
+        ("websocket_max_connections", "0", "less than 1"),
+        ("websocket_retry_after", "-1", "less than 0"),
+        ("request_timeout", "-1", "less than 0"),
+        ("http", "zttp", "none of auto, httptools, h11"),
     ],
 )
 def test_wrong_values_are_refused_by_the_name_of_the_variable(name, text, reason):
@@ -108,7 +121,7 @@ def test_wrong_values_are_refused_by_the_name_of_the_variable(name, text, reason
     assert str(error.value).startswith(BY_NAME[name].environment_name + ": ")
 
 
-@pytest.mark.parametrize("name", ["port", "workers", "ping_interval", "lifespan"])
+@pytest.mark.parametrize("name", ["port", "workers", "ping_interval", "lifespan", "shutdown_code"])
 def test_wrong_values_end_the_parser_with_status_2_and_one_line(name, capsys):
     with pytest.raises(SystemExit) as exit:
         parse(BY_NAME[name].flags[-1], "wrong")
@@ -124,6 +137,8 @@ def test_wrong_values_end_the_parser_with_status_2_and_one_line(name, capsys):
         ({"PORT": None}, {"port": None}),
         ({"PING_INTERVAL": None}, {"ping_interval": 20.0}),
         ({"ENDPOINT": ("tcp:80",)}, {"endpoint": ["tcp:80"]}),
+        ({"SHUTDOWN_CODE": 1001, "HTTP": "h11"}, {"shutdown_code": 1001, "http": "h11"}),
+        ({"WEBSOCKET_MAX_CONNECTIONS": None}, {"websocket_max_connections": None}),
         ({"PROXY_HEADERS": True, "SERVER_NAME": ""}, {"proxy_headers": True, "server_name": ""}),
     ],
 )
@@ -141,6 +156,8 @@ def test_values_in_the_django_setting(setting, values):
         ({"PORT": "8000"}, "not a whole number"),
         ({"PORT": True}, "not a whole number"),
         ({"PORT": 70000}, "more than 65535"),
+        ({"SHUTDOWN_CODE": 1000}, "none of 1012, 1001"),
+        ({"SHUTDOWN_CODE": "1001"}, "not a whole number"),
         ({"PROXY_HEADERS": 1}, "not True or False"),
         ({"ENDPOINT": "tcp:80"}, "not a list of strings"),
         ({"ENDPOINT": [80]}, "not a list of strings"),
@@ -150,6 +167,10 @@ def test_values_in_the_django_setting(setting, values):
 def test_wrong_settings_are_refused(setting, reason):
     with pytest.raises(OptionError, match=reason):
         from_settings(setting)
+
+
+def test_the_command_line_has_numbers_to_choose_from():
+    assert parse("--shutdown-code", "1001")["shutdown_code"] == 1001
 
 
 def test_keys_of_the_setting_that_are_no_options_of_the_server_are_left_alone():

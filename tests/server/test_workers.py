@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import unix_connect
 
 from .running import GUARD, PROJECT, environment, get_unix, until
@@ -56,7 +57,12 @@ def test_gunicorn(tmp_path):
             "--no-control-socket",
             "served:application",
         ],
-        env=environment(ATALANTA_WEBSOCKET_MAX_MESSAGE_SIZE="10", ATALANTA_WEBSOCKET_COMPRESSION="off"),
+        env=environment(
+            ATALANTA_WEBSOCKET_MAX_MESSAGE_SIZE="10",
+            ATALANTA_WEBSOCKET_COMPRESSION="off",
+            ATALANTA_WEBSOCKET_MAX_REQUEST_SIZE="1000",
+            ATALANTA_HTTP="h11",
+        ),
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -72,6 +78,29 @@ def test_gunicorn(tmp_path):
             while websocket.close_code is None and time.monotonic() < deadline:
                 time.sleep(0.02)
             assert websocket.close_code == 1009
+        with pytest.raises(InvalidStatus) as refusal:
+            unix_connect(
+                str(path),
+                uri="ws://localhost/",
+                additional_headers={"X-Long": "x" * 1000},
+                open_timeout=GUARD,
+            )
+        assert refusal.value.response.status_code == 431
     finally:
         process.terminate()
-        process.communicate(timeout=GUARD)
+        log = process.communicate(timeout=GUARD)[1]
+    assert "(ATALANTA_WEBSOCKET_MAX_MESSAGE_SIZE)" in log
+    assert "(ATALANTA_WEBSOCKET_MAX_REQUEST_SIZE)" in log
+
+
+@needs_gunicorn
+def test_the_classes_that_gunicorn_gets():
+    done = imported(
+        "from atalanta.workers import AtalantaWorker\n"
+        "http, ws = (AtalantaWorker.CONFIG_KWARGS[name] for name in ('http', 'ws'))\n"
+        "print(http.http, http.first_request_timeout, ws.settings.max_fragments, ws.settings.answer_timeout)",
+        ATALANTA_HTTP="h11",
+        ATALANTA_REQUEST_TIMEOUT="3",
+        ATALANTA_WEBSOCKET_MAX_FRAGMENTS="7",
+    )
+    assert done.stdout == "h11 3.0 7 None\n", done.stderr

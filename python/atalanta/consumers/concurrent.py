@@ -12,6 +12,11 @@ from typing import Any
 
 from atalanta._core import ClientDisconnected, Events
 
+
+class _HandlerCancelled(Exception):
+    """A handler let a CancelledError out that was not meant for its task; a TaskGroup would pass over that."""
+
+
 ALONE = frozenset({"websocket.connect", "websocket.disconnect"})
 
 
@@ -24,7 +29,8 @@ async def dispatch_concurrently(
             await _begin_handlers(events, dispatch, limit, handlers)
     except BaseExceptionGroup as group:
         # What ends a consumer is one exception, StopConsumer for instance, and not a group of them.
-        raise group.exceptions[0] from None
+        first = group.exceptions[0]
+        raise (asyncio.CancelledError() if isinstance(first, _HandlerCancelled) else first) from None
 
 
 async def _begin_handlers(
@@ -40,7 +46,7 @@ async def _begin_handlers(
         while running and (alone or len(running) >= limit):
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         if alone:
-            await dispatch(event)
+            await _handle(events, dispatch, event)
             continue
         task = handlers.create_task(_handle(events, dispatch, event))
         running.add(task)
@@ -53,6 +59,12 @@ async def _handle(
     """Await one handler. That its own connection has ended is no failure: websocket.disconnect is still to come."""
     try:
         await dispatch(event)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise _HandlerCancelled from None
     except ClientDisconnected as error:
-        if getattr(error, "connection", None) is not events.connection:
+        last = event.get("type") == "websocket.disconnect"
+        if last or getattr(error, "connection", None) is not events.connection:
             raise

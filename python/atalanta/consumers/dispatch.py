@@ -65,9 +65,9 @@ async def await_many_dispatch(
     layer, name = channel
     mailbox = layer.accelerated_mailbox(name)
     consumer = _consumer_of(dispatch)
-    if isinstance(consumer, BroadcastSettings):
-        mailbox.attach(receive, consumer.broadcast_limit, consumer.broadcast_policy)
     try:
+        if isinstance(consumer, BroadcastSettings):
+            mailbox.attach(receive, consumer.broadcast_limit, consumer.broadcast_policy)
         await _dispatch_events(Events(receive, mailbox), dispatch)
     finally:
         mailbox.detach()

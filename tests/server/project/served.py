@@ -54,6 +54,12 @@ async def websocket(scope, receive, send):
         await send({"type": "websocket.send", "text": event["text"]})
     if path == "/stays":
         await asyncio.sleep(60)
+    if path == "/cancelled":
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            print("application cancelled", flush=True)
+            raise
 
 
 async def application(scope, receive, send):
