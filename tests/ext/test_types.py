@@ -29,6 +29,7 @@ NAMES = [
     "Mailbox",
     "Parser",
     "Protocol",
+    "TimerQueue",
     "Turn",
     "Waiter",
 ]
@@ -57,9 +58,24 @@ async def specimens():
         "Mailbox": mailbox,
         "Parser": Parser(),
         "Protocol": connection,
+        "TimerQueue": await queue_of_timers(),
         "Turn": scheduled_turn(connection),
         "Waiter": waiter,
     }
+
+
+async def queue_of_timers():
+    """What a loop is told to call for the first timer of its connections."""
+    scheduled = []
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            loop, "call_later", lambda delay, callback: scheduled.append(callback) or call_later(delay, callback)
+        )
+        await opened(ping_interval=60.0)
+    [callback] = scheduled
+    return callback
 
 
 def scheduled_turn(connection):
@@ -391,7 +407,7 @@ def test_the_interpreter_ends_in_silence(code):
     assert python(code) == (0, "")
 
 
-@pytest.mark.parametrize("call", ["shutdown()", "data_received(b'x')", "get_buffer(-1)", "_refuse(500, '', '')", "_close_due()"])
+@pytest.mark.parametrize("call", ["shutdown()", "data_received(b'x')", "get_buffer(-1)", "_refuse(500, '', '')"])
 def test_a_protocol_that_was_not_initialised_does_not_crash(call):
     code = f"from atalanta._core import Protocol\ntry: Protocol.__new__(Protocol).{call}\nexcept Exception: pass"
     assert python(code) == (0, "")
