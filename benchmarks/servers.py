@@ -94,13 +94,13 @@ class Server:
 # ---- Command lines ----
 
 
-def uvicorn(ws: str, loop: str = "uvloop") -> Callable[[Launch], list[str]]:
+def uvicorn(ws: str, loop: str = "uvloop", http: str = "httptools") -> Callable[[Launch], list[str]]:
     """uvicorn with a WebSocket class and an event loop."""
 
     def command(launch: Launch) -> list[str]:
         return [
             *("-m", "uvicorn", launch.target, "--host", launch.host, "--port", str(launch.port)),
-            *("--ws", ws, "--loop", loop, "--http", "httptools", "--ws-max-size", str(MAX_SIZE)),
+            *("--ws", ws, "--loop", loop, "--http", http, "--ws-max-size", str(MAX_SIZE)),
             *("--ws-per-message-deflate", "true" if launch.deflate else "false"),
             *("--backlog", str(BACKLOG), "--no-access-log", "--log-level", "warning"),
         ]
@@ -149,6 +149,8 @@ UVICORN_SETTINGS = (
     "uvloop and httptools (what uvicorn[standard] brings), --ws-max-size 32 MiB, --backlog 4096, "
     "--ws-per-message-deflate only for the deflate workload"
 )
+ATALANTA = ("atalanta:WebSocketProtocol", "uvloop", "atalanta:HttpProtocol")
+ATALANTA_SETTINGS = UVICORN_SETTINGS.replace("httptools", "--http atalanta:HttpProtocol over httptools")
 UVICORN_SOURCE = "uvicorn documentation: Settings, Deployment"
 GRANIAN_SETTINGS = "one worker, HTTP/1, backlog and backpressure raised above the number of connections"
 HYPERCORN_SETTINGS = "one worker, --backlog 4096; largest message 16 MiB, its default"
@@ -157,9 +159,9 @@ _SERVERS = [
     Server(
         "atalanta",
         "atalanta",
-        uvicorn("atalanta:WebSocketProtocol"),
+        uvicorn(*ATALANTA),
         ("atalanta", "uvicorn", "uvloop", "httptools"),
-        UVICORN_SETTINGS + "; on Channels the Django app and Atalanta's channel layers",
+        ATALANTA_SETTINGS + "; on Channels the Django app and Atalanta's channel layers",
         "README.md",
         accelerated=True,
         main=True,
@@ -167,18 +169,18 @@ _SERVERS = [
     Server(
         "atalanta-stock-channels",
         "atalanta, stock Channels",
-        uvicorn("atalanta:WebSocketProtocol"),
+        uvicorn(*ATALANTA),
         ("atalanta", "uvicorn", "uvloop", "httptools"),
-        UVICORN_SETTINGS + "; Channels' own dispatch and layers",
+        ATALANTA_SETTINGS + "; Channels' own dispatch and layers",
         "README.md",
         applications=("channels",),
     ),
     Server(
         "atalanta-asyncio",
         "atalanta",
-        uvicorn("atalanta:WebSocketProtocol", "asyncio"),
+        uvicorn(ATALANTA[0], "asyncio", ATALANTA[2]),
         ("atalanta", "uvicorn", "httptools"),
-        UVICORN_SETTINGS.replace("uvloop", "asyncio's own loop"),
+        ATALANTA_SETTINGS.replace("uvloop", "asyncio's own loop"),
         "README.md",
         loop="asyncio",
         accelerated=True,
