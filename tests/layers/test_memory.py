@@ -230,3 +230,24 @@ async def test_expiry_is_a_keyword_so_that_calls_are_those_of_channels():
         await layer.group_send("group", {}, 1)
     with pytest.raises(TypeError):
         await layer.send("channel", {}, 1)
+
+
+@pytest.mark.slow
+async def test_ten_thousand_members_get_a_hundred_messages_each():
+    """Nothing is lost, duplicated or reordered, at the default capacity of 100: group_send waits for the readers."""
+    layer, received = InMemoryChannelLayer(), {}
+
+    async def read(channel):
+        numbers = received[channel] = []
+        while len(numbers) < 100:
+            numbers.append((await layer.receive(channel))["number"])
+
+    channels = [await layer.new_channel() for _ in range(10_000)]
+    readers = [asyncio.ensure_future(read(channel)) for channel in channels]
+    for channel in channels:
+        await layer.group_add("group", channel)
+    for number in range(100):
+        await layer.group_send("group", {"type": "numbered", "number": number})
+    await asyncio.gather(*readers)
+    assert all(numbers == list(range(100)) for numbers in received.values())
+    assert layer.dropped == 0
