@@ -11,6 +11,10 @@ from . import compare, machine, profile, report, run, selection
 from .failures import Unusable
 
 
+# The family of workloads whose chart the project's README shows.
+README_CHART = "chat"
+
+
 def write_report(results: dict[str, Any], path: pathlib.Path) -> None:
     """The Markdown and the charts beside a JSON result."""
     try:
@@ -33,7 +37,8 @@ def report_main(arguments: list[str]) -> int:
     results = report.load(options.file)
     write_report(results, options.file)
     if options.readme:
-        report.update_readme(results, machine.ROOT / "README.md")
+        chart = options.file.resolve().with_name(f"{options.file.stem}-{README_CHART}.svg")
+        report.update_readme(results, machine.ROOT / "README.md", chart)
     print(report.main_table(results))
     return 0
 

@@ -236,7 +236,9 @@ def replace_between_markers(text: str, content: str) -> str:
     return f"{before}{BEGIN}\n{content}\n{END}{after}"
 
 
-def update_readme(results: dict[str, Any], readme: pathlib.Path) -> None:
-    """Put the main table, with its date and machine, between the markers of README.md."""
+def update_readme(results: dict[str, Any], readme: pathlib.Path, chart: pathlib.Path) -> None:
+    """Put the main table, with its date, machine and chart, between the markers of README.md."""
     content = f"{main_table(results)}\n\n{machine_line(results)}"
+    if chart.exists():
+        content = f"![CPU time of the server]({chart.relative_to(readme.parent).as_posix()})\n\n{content}"
     readme.write_text(replace_between_markers(readme.read_text(), content))

@@ -131,7 +131,8 @@ def test_numbers_have_three_digits(value, text):
 def test_the_readme_gets_the_table_between_its_markers(results, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.update_readme(results, readme)
+    readme.with_name("chart.svg").write_text("<svg/>")
+    report.update_readme(results, readme, readme.with_name("chart.svg"))
     text = readme.read_text()
     assert text.startswith("before\n" + report.BEGIN)
     assert text.endswith(report.END + "\nafter\n")
@@ -139,7 +140,8 @@ def test_the_readme_gets_the_table_between_its_markers(results, tmp_path):
     assert report.main_table(results) in text
     assert "2030-01-02" in text
     assert "A processor" in text
-    report.update_readme(results, readme)
+    assert "(chart.svg)" in text
+    report.update_readme(results, readme, readme.with_name("chart.svg"))
     assert readme.read_text() == text
 
 
@@ -147,7 +149,7 @@ def test_a_readme_without_markers_is_left_alone(results, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("nothing\n")
     with pytest.raises(Unusable):
-        report.update_readme(results, readme)
+        report.update_readme(results, readme, readme.with_name("chart.svg"))
     assert readme.read_text() == "nothing\n"
 
 
