@@ -12,6 +12,8 @@ WARNINGS := -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-proto
 	-Wimplicit-fallthrough -Werror
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(shell find python/atalanta -name '*.py*')
+# Test processes: most tests wait, for sockets and for times that are part of what they test.
+PARALLEL ?= -n 3 --dist loadfile
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 
@@ -90,10 +92,10 @@ test-core: $(CORE_TESTS)
 	@for test in $(CORE_TESTS); do echo "$$test"; $$test || exit 1; done
 
 test-python: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 test-werror: $(VENV)/made
 	$(BIN)/python -m pip install --quiet "setuptools>=77"
@@ -109,7 +111,7 @@ test-sanitize: $(VENV)/test-installed
 	cp python/atalanta/*.py python/atalanta/*.pyi python/atalanta/py.typed $(BUILD)/sanitize/atalanta/
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
-	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" tests/asgi tests/ext
+	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" $(PARALLEL) tests/asgi tests/ext
 
 test-aarch64:
 	tests/core/run_aarch64.sh
