@@ -42,10 +42,24 @@ loop_state_look_up(module_state *state, PyObject *loop)
     return self;
 }
 
+/* Whether a weak reference is to that object, which is alive. */
+static bool
+refers_to(PyObject *reference, const PyObject *object)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *found = NULL;
+    bool same = PyWeakref_GetRef(reference, &found) == 1 && found == object;
+    Py_XDECREF(found);
+    return same;
+#else
+    return PyWeakref_GET_OBJECT(reference) == object;
+#endif
+}
+
 LoopState *
 loop_state_get(module_state *state, PyObject *loop)
 {
-    if (state->last_loop != NULL && PyWeakref_GET_OBJECT(state->last_loop) == loop) {
+    if (state->last_loop != NULL && refers_to(state->last_loop, loop)) {
         return (LoopState *)Py_NewRef(state->last_loop_state);
     }
     LoopState *self = loop_state_look_up(state, loop);
