@@ -226,9 +226,11 @@ class RawServer:
         self.listener = await loop.create_server(
             lambda: self.protocol_class(serving.config, serving.state, {}), "127.0.0.1", 0
         )
-        return await serving.open(port=self.listener.sockets[0].getsockname()[1])
+        self.client = await serving.open(port=self.listener.sockets[0].getsockname()[1])
+        return self.client
 
     async def __aexit__(self, *exc_info):
+        await self.client.drop()
         self.listener.close()
         await self.listener.wait_closed()
 
