@@ -108,7 +108,7 @@ test-sanitize: $(VENV)/test-installed
 	$(BIN)/python -m pip install --quiet "setuptools>=77"
 	ATALANTA_BUILD=sanitize $(BIN)/python setup.py -q build_ext --force \
 		--build-lib $(BUILD)/sanitize --build-temp $(BUILD)/sanitize/objects
-	cp python/atalanta/*.py python/atalanta/*.pyi python/atalanta/py.typed $(BUILD)/sanitize/atalanta/
+	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/sanitize -x
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
 	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" $(PARALLEL) tests/asgi tests/ext
