@@ -7,7 +7,7 @@ current gives exit status 1.
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "python"))  # where it is not installed
 
 from atalanta.options import GROUPS, OPTIONS, Option
 

@@ -161,6 +161,7 @@ call_transport(Protocol *self, PyObject *method)
 int
 protocol_close_transport(Protocol *self)
 {
+    self->closing = true;
     return call_transport(self, self->state->names.close);
 }
 
@@ -631,8 +632,8 @@ static PyMethodDef protocol_methods[] = {
 static PyObject *
 protocol_get_close_timer(Protocol *self, void *Py_UNUSED(closure))
 {
-    return self->close_timer.queue == NULL ? Py_NewRef(Py_None)
-                                           : PyFloat_FromDouble(self->close_timeout);
+    bool awaits_reply = self->close_timer.queue != NULL && !self->closing;
+    return awaits_reply ? PyFloat_FromDouble(self->close_timeout) : Py_NewRef(Py_None);
 }
 
 static PyMemberDef protocol_members[] = {

@@ -82,6 +82,7 @@ typedef struct protocol_object {
     PyObject *transport; /* NULL before connection_made and after connection_lost */
     bool handed_over;    /* the transport calls us itself, not the HTTP protocol that made us */
     bool in_read_callback;
+    bool closing;           /* we have told the transport to close */
     bool reading_paused;    /* by us */
     PyObject *private_view; /* lent while the shared buffer is not free, with its memory */
     uint8_t *private_memory;

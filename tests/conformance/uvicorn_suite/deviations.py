@@ -13,10 +13,6 @@ HELD_START = (
 )
 OTHER_CLASSES = "asserts that the connection is an instance of one of uvicorn's own classes"
 TRANSPORT_GONE = "reads the private attribute `transport` after the connection was lost, where ours is None"
-CLOSE_TIMER = (
-    "reads the private attribute `close_timer`, which runs on until TCP is closed here, so that a client "
-    "that reads nothing cannot keep the connection; the closing itself is as the test wants it"
-)
 READS_AHEAD = "reading is paused after 64 unread messages or 64 KiB, not after one message"
 ABORTS = (
     "a client that does not answer the close frame is dropped with transport.abort(), which the mock lacks"
@@ -32,8 +28,6 @@ DEVIATIONS = {
     "test_frame_after_close_handshake_is_ignored": TRANSPORT_GONE,  # C3
     "test_server_keepalive_ping_pong": OTHER_CLASSES,  # P2
     "test_server_keepalive_disabled": OTHER_CLASSES,  # P5
-    "test_close_waits_for_the_peer_close_frame": CLOSE_TIMER,  # C12
-    "test_data_frame_and_peer_close_frame_in_one_read": CLOSE_TIMER,  # C12
     "test_close_resumes_reads_paused_on_an_unconsumed_message": READS_AHEAD,  # B2, C12
     "test_close_gives_up_when_the_peer_never_replies": ABORTS,  # C12
 }
