@@ -95,7 +95,7 @@ test-python: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m slow $(PARALLEL)
+	$(BIN)/python -m pytest -m slow $(PARALLEL) --ignore=tests/autobahn
 
 test-werror: $(VENV)/made
 	$(BIN)/python -m pip install --quiet "setuptools>=77"
