@@ -258,9 +258,13 @@ deliver(const Group *self, const membership *member, group_message *message)
     if (member_is_void(self, member, message->now)) {
         return DELIVERY_VOID;
     }
-    return goes_to_connection(message, member->mailbox)
-               ? broadcast_write(member->mailbox->connection, &message->frames)
-               : mailbox_put(member->mailbox, message->message, message->now, message->expiry);
+    if (!goes_to_connection(message, member->mailbox)) {
+        return mailbox_put(member->mailbox, message->message, message->now, message->expiry);
+    }
+    Protocol *connection = (Protocol *)Py_NewRef((PyObject *)member->mailbox->connection);
+    int result = broadcast_write(connection, &message->frames);
+    Py_DECREF(connection);
+    return result;
 }
 
 /* Ends memberships that are over. 0, or -1. */
