@@ -135,8 +135,8 @@ ws_list_next(ws_slice *rest, ws_slice *element)
     return false;
 }
 
-static bool
-list_has(ws_slice list, const char *text)
+bool
+ws_list_has(ws_slice list, const char *text)
 {
     ws_slice element;
     while (ws_list_next(&list, &element)) {
@@ -296,10 +296,10 @@ note_header(upgrade_facts *facts, const ws_header *header)
         facts->hosts++;
     }
     else if (ws_slice_equals(name, "Upgrade")) {
-        facts->upgrade_websocket = facts->upgrade_websocket || list_has(value, "websocket");
+        facts->upgrade_websocket = facts->upgrade_websocket || ws_list_has(value, "websocket");
     }
     else if (ws_slice_equals(name, "Connection")) {
-        facts->connection_upgrade = facts->connection_upgrade || list_has(value, "upgrade");
+        facts->connection_upgrade = facts->connection_upgrade || ws_list_has(value, "upgrade");
     }
     else if (ws_slice_equals(name, "Content-Length")) {
         facts->body = facts->body || !ws_slice_equals(value, "0");

@@ -71,6 +71,9 @@ void ws_accept_key(const uint8_t *key, size_t key_size, uint8_t accept[WS_ACCEPT
  * subprotocols and for extension offers as raw slices. */
 bool ws_list_next(ws_slice *rest, ws_slice *element);
 
+/* Whether an element of the list equals the text, without regard to case. */
+bool ws_list_has(ws_slice list, const char *text);
+
 /* Equality without regard to the case of ASCII letters. */
 bool ws_slice_equals(ws_slice slice, const char *text);
 

@@ -10,18 +10,6 @@
 static const uint8_t beginning[] = {'G', 'E', 'T', ' ', '/'};
 
 static bool
-list_has(ws_slice list, const char *text)
-{
-    ws_slice element;
-    while (ws_list_next(&list, &element)) {
-        if (ws_slice_equals(element, text)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool
 is_visible(ws_slice text)
 {
     for (size_t i = 0; i < text.size; i++) {
@@ -59,10 +47,10 @@ asks_for_websocket(const ws_request *request)
         }
         switch (name.size) { /* comparisons that cannot succeed would be most of the work */
         case sizeof("Upgrade") - 1:
-            upgrade |= ws_slice_equals(name, "Upgrade") && list_has(value, "websocket");
+            upgrade |= ws_slice_equals(name, "Upgrade") && ws_list_has(value, "websocket");
             break;
         case sizeof("Connection") - 1:
-            connection |= ws_slice_equals(name, "Connection") && list_has(value, "upgrade");
+            connection |= ws_slice_equals(name, "Connection") && ws_list_has(value, "upgrade");
             break;
         case sizeof("Content-Length") - 1:
             lengths += ws_slice_equals(name, "Content-Length");

@@ -16,7 +16,6 @@ from .connection import (
     payloads,
     read,
     running,
-    text,
     turn,
 )
 from .reference import BINARY, MASK, encode
