@@ -6,14 +6,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from atalanta._core import ClientDisconnected, Protocol
 from atalanta.late import describe, watcher_of
+from atalanta.rate_limited import RateLimited
 from atalanta.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 # uvicorn's level below DEBUG.
 TRACE = 5
-
-# Seconds between two log lines about the same limit, which clients can exceed as fast as they connect.
-LIMIT_LOG_INTERVAL = 1.0
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -46,28 +42,8 @@ class Compression(NamedTuple):
     """Messages of fewer bytes are sent as they are."""
 
 
-class LimitLog:
-    """Lets one log line pass for each limit and interval, and counts the others."""
-
-    def __init__(self, interval: float = LIMIT_LOG_INTERVAL) -> None:
-        self.interval = interval
-        self.next_at: dict[str, float] = {}
-        self.held_back: Counter[str] = Counter()
-
-    def admits(self, limit: str) -> bool:
-        now = time.monotonic()
-        if now < self.next_at.get(limit, 0.0):
-            self.held_back[limit] += 1
-            return False
-        self.next_at[limit] = now + self.interval
-        return True
-
-    def held_back_since(self, limit: str) -> int:
-        """How many lines did not pass since this was asked last."""
-        return self.held_back.pop(limit, 0)
-
-
-limit_log = LimitLog()
+# About limits, which clients can exceed as fast as they connect.
+limit_log = RateLimited()
 
 
 class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
@@ -223,14 +199,13 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
         """Log that the connection is refused or closed for a limit: at most a line a second for each."""
         if not limit_log.admits(limit):
             return
-        held_back = limit_log.held_back_since(limit)
         option = self.option_names.get(limit)
         logger.warning(
             "%s %s%s%s",
             self.name(),
             text,
             f" ({option})" if option else "",
-            f", and {held_back} more since the last such line" if held_back else "",
+            limit_log.others(limit),
         )
 
     def request_incomplete(self) -> None:

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from atalanta.protocol import LimitLog, limit_log
+from atalanta.protocol import limit_log
+from atalanta.rate_limited import RateLimited
 
 from .client import BINARY, frame_header
 from .serving import on_loop, until
@@ -91,9 +92,11 @@ async def test_a_unix_socket_has_no_address(serve, caplog, tmp_path):
 
 
 def test_lines_about_limits_are_at_most_one_in_an_interval():
-    log = LimitLog(interval=3600)
+    log = RateLimited(interval=3600)
     assert [log.admits("one") for _ in range(1000)] == [True] + [False] * 999
     assert log.admits("another")
     log.next_at["one"] = 0
     assert log.admits("one")
     assert [log.held_back_since(limit) for limit in ("one", "one", "another")] == [999, 0, 0]
+    assert not log.admits("one")
+    assert [log.others("one"), log.others("one")] == [", and 1 more since the last such line", ""]
