@@ -1,4 +1,5 @@
-"""python -m benchmarks [run options] | report FILE.json [--readme] | compare REVISION REVISION | profile SERVER WORKLOAD"""
+"""python -m benchmarks [run options]
+                        report FILE.json [--readme] | compare REVISION REVISION | profile SERVER WORKLOAD"""
 
 import argparse
 import os
@@ -9,7 +10,6 @@ from typing import Any
 
 from . import compare, machine, profile, report, run, selection
 from .failures import Unusable
-
 
 # The family of workloads whose chart the project's README shows.
 README_CHART = "chat"

@@ -138,7 +138,7 @@ callable_type_prepare(PyTypeObject *type)
 
 PyDoc_STRVAR(
     nowait_doc,
-    "nowait(event, /)\n--\n\n"
+    "nowait($self, event, /)\n--\n\n"
     "Send a message from whatever thread this is, if that needs no waiting: True. False when\n"
     "nothing was done and send() has to be awaited.");
 

@@ -503,7 +503,7 @@ static PyMethodDef entry_methods[] = {
     {"buffer_updated", (PyCFunction)entry_buffer_updated, METH_O, NULL},
     {"data_received", (PyCFunction)entry_data_received, METH_O, NULL},
     {"shutdown", (PyCFunction)entry_shutdown, METH_NOARGS,
-     PyDoc_STR("shutdown()\n--\n\nThe server goes down: close, as no request has come.")},
+     PyDoc_STR("shutdown($self, /)\n--\n\nThe server goes down: close, as no request has come.")},
     {NULL, NULL, 0, NULL},
 };
 

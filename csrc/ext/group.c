@@ -185,7 +185,7 @@ group_check(const Group *self)
     return 0;
 }
 
-PyDoc_STRVAR(add_doc, "add(channel, mailbox, /)\n--\n\n"
+PyDoc_STRVAR(add_doc, "add($self, channel, mailbox, /)\n--\n\n"
                       "Make the channel a member, or renew its membership. True if it was none.");
 
 static PyObject *
@@ -214,7 +214,7 @@ group_add(Group *self, PyObject *args)
     return PyBool_FromLong(place < 0);
 }
 
-PyDoc_STRVAR(discard_doc, "discard(channel, /)\n--\n\n"
+PyDoc_STRVAR(discard_doc, "discard($self, channel, /)\n--\n\n"
                           "End the channel's membership. True if it was a member.");
 
 static PyObject *
@@ -353,7 +353,7 @@ group_message_begin(const Group *self, PyObject *event, PyObject *expiry, group_
 
 PyDoc_STRVAR(
     send_doc,
-    "send(message, expiry=None, /)\n--\n\n"
+    "send($self, message, expiry=None, /)\n--\n\n"
     "Put a copy of the message into every member's mailbox and wake their readers. A message of "
     "type\n"
     "\"broadcast.message\" is written to the connections that are attached, past their "
@@ -380,7 +380,7 @@ group_send(Group *self, PyObject *const *args, Py_ssize_t nargs)
     return result < 0 ? NULL : Py_BuildValue("nn", counts[DELIVERY_DONE], counts[DELIVERY_FULL]);
 }
 
-PyDoc_STRVAR(expire_doc, "expire()\n--\n\n"
+PyDoc_STRVAR(expire_doc, "expire($self, /)\n--\n\n"
                          "End the memberships that are over; returns how many are left.");
 
 static PyObject *
@@ -392,7 +392,7 @@ group_expire(Group *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSize_t(self->count);
 }
 
-PyDoc_STRVAR(members_doc, "members()\n--\n\n"
+PyDoc_STRVAR(members_doc, "members($self, /)\n--\n\n"
                           "A dict from each member's channel to the seconds since it joined.");
 
 static PyObject *

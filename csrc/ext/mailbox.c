@@ -298,7 +298,7 @@ mailbox_dealloc(Mailbox *self)
     Py_DECREF(type);
 }
 
-PyDoc_STRVAR(put_doc, "put(message, expiry=None, /)\n--\n\n"
+PyDoc_STRVAR(put_doc, "put($self, message, expiry=None, /)\n--\n\n"
                       "Append a copy of the message and wake a reader. False when the mailbox is\n"
                       "full. An `expiry` in seconds takes the place of the mailbox's.");
 
@@ -327,7 +327,7 @@ mailbox_put_method(Mailbox *self, PyObject *const *args, Py_ssize_t nargs)
     return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
-PyDoc_STRVAR(clear_doc, "clear()\n--\n\n"
+PyDoc_STRVAR(clear_doc, "clear($self, /)\n--\n\n"
                         "Forget the messages; readers wait on.");
 
 static PyObject *
@@ -338,7 +338,7 @@ mailbox_clear_method(Mailbox *self, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(attach_doc,
-             "attach(receive, limit, policy, /)\n--\n\n"
+             "attach($self, receive, limit, policy, /)\n--\n\n"
              "Have broadcasts written to the connection whose receive this is, past its\n"
              "consumer. At most `limit` bytes of them wait for a connection that is slow;\n"
              "policy says what happens to more: \"skip\", \"drop_oldest\" or \"close\".");
@@ -386,7 +386,7 @@ mailbox_attach(Mailbox *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(detach_doc, "detach()\n--\n\n"
+PyDoc_STRVAR(detach_doc, "detach($self, /)\n--\n\n"
                          "End what attach() began; broadcasts go to the mailbox again.");
 
 static PyObject *

@@ -151,7 +151,7 @@ raise_failure(const Parser *self, module_state *state)
 
 PyDoc_STRVAR(
     feed_doc,
-    "feed(data, /)\n--\n\n"
+    "feed($self, data, /)\n--\n\n"
     "Parse the next bytes of the connection, cut anywhere.\n\n"
     "Return a list of (opcode, payload): 1 with str and 2 with bytes for whole messages, 9 and "
     "10\n"

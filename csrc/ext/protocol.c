@@ -607,24 +607,25 @@ static PyMethodDef protocol_methods[] = {
     {"buffer_updated", (PyCFunction)protocol_buffer_updated, METH_O, NULL},
     {"data_received", (PyCFunction)protocol_data_received, METH_O, NULL},
     {"shutdown", (PyCFunction)protocol_shutdown, METH_NOARGS,
-     PyDoc_STR("shutdown()\n--\n\nThe server goes down: close with the code in the limits, or "
-               "answer 500.")},
+     PyDoc_STR(
+         "shutdown($self, /)\n--\n\nThe server goes down: close with the code in the limits, or "
+         "answer 500.")},
     {"_application_done", (PyCFunction)protocol_application_done, METH_O,
-     PyDoc_STR("_application_done(failed, /)\n--\n\nThe application returned, or raised.")},
+     PyDoc_STR("_application_done($self, failed, /)\n--\n\nThe application returned, or raised.")},
     {"_refuse", (PyCFunction)protocol_refuse, METH_VARARGS,
-     PyDoc_STR("_refuse(status, headers, body, reason, /)\n--\n\n"
+     PyDoc_STR("_refuse($self, status, headers, body, reason, /)\n--\n\n"
                "Answer the handshake with a plain-text response of the server's own, and count it "
                "under a reason\n"
                "of counters().")},
     {"_end", (PyCFunction)protocol_end, METH_VARARGS,
      PyDoc_STR(
-         "_end(code, reason, limit, /)\n--\n\n"
+         "_end($self, code, reason, limit, /)\n--\n\n"
          "Close an open connection for the server, and count it under a limit of counters().")},
     {"limit_exceeded", (PyCFunction)protocol_ignore, METH_VARARGS,
-     PyDoc_STR("limit_exceeded(limit, text, /)\n--\n\n"
+     PyDoc_STR("limit_exceeded($self, limit, text, /)\n--\n\n"
                "Called when the connection is going to be refused or closed for a limit.")},
     {"request_incomplete", (PyCFunction)protocol_ignore, METH_NOARGS,
-     PyDoc_STR("request_incomplete()\n--\n\n"
+     PyDoc_STR("request_incomplete($self, /)\n--\n\n"
                "Called once when a part of the request has arrived, and its rest has not.")},
     {NULL, NULL, 0, NULL},
 };

@@ -223,7 +223,7 @@ waiter_wake_now(Waiter *self)
     return result < 0 || left < 0 ? -1 : 0;
 }
 
-PyDoc_STRVAR(add_done_callback_doc, "add_done_callback(callback, *, context=None)\n--\n\n"
+PyDoc_STRVAR(add_done_callback_doc, "add_done_callback($self, callback, *, context=None)\n--\n\n"
                                     "Keep the task's wake-up callback; there can be only one.");
 
 static PyObject *
@@ -258,7 +258,7 @@ waiter_add_done_callback(Waiter *self, PyObject *args, PyObject *kwargs)
 
 PyDoc_STRVAR(
     remove_done_callback_doc,
-    "remove_done_callback(callback, /)\n--\n\nForget the callback; return how many were removed.");
+    "remove_done_callback($self, callback, /)\n--\n\nForget the callback; return how many were removed.");
 
 static PyObject *
 waiter_remove_done_callback(Waiter *self, PyObject *callback)
@@ -277,7 +277,7 @@ waiter_remove_done_callback(Waiter *self, PyObject *callback)
     return PyLong_FromLong(same);
 }
 
-PyDoc_STRVAR(cancel_doc, "cancel(msg=None)\n--\n\n"
+PyDoc_STRVAR(cancel_doc, "cancel($self, msg=None)\n--\n\n"
                          "End the wait with CancelledError; False when it has ended already.");
 
 static PyObject *

@@ -1,12 +1,13 @@
 """Broadcasts: group messages that are final, written to every member without waking its consumer.
 
-`group_broadcast` sends text or bytes to a group of any channel layer. Consumers with the mixin get it through their
-handler `broadcast_message`, which sends it to the client. Where connection and layer are Atalanta's and dispatch is
-accelerated, the frame is built once and written to the connection from C instead; the handler does not run.
+`group_broadcast` sends text or bytes to a group of any channel layer. Consumers with the mixin get it through
+their handler `broadcast_message`, which sends it to the client. Where connection and layer are Atalanta's and
+dispatch is accelerated, the frame is built once and written to the connection from C instead; the handler
+does not run.
 
-What the short way misses: a `send` that the application or a middleware has wrapped, or overridden in the consumer. Order:
-a broadcast is written when it is delivered, after everything that the consumer has sent and before anything it sends
-later; it overtakes messages that still wait in the consumer's channel.
+What the short way misses: a `send` that the application or a middleware has wrapped, or overridden in the
+consumer. Order: a broadcast is written when it is delivered, after everything that the consumer has sent and
+before anything it sends later; it overtakes messages that still wait in the consumer's channel.
 """
 
 from typing import Any, ClassVar, Literal
@@ -38,8 +39,8 @@ class BroadcastSettings:
     """Bytes of broadcasts that wait for one client, above what its transport buffers."""
 
     broadcast_policy: ClassVar[Policy] = "skip"
-    """What happens above the limit: the message is skipped for that client, the oldest that wait are dropped, or the
-    connection is closed with 1013."""
+    """What happens above the limit: the message is skipped for that client, the oldest that wait are dropped,
+    or the connection is closed with 1013."""
 
 
 class AsyncBroadcastMixin(BroadcastSettings):

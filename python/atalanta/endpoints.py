@@ -78,7 +78,7 @@ def parse_endpoint(text: str) -> Endpoint:
 
 def _parse_values(text: str, kind: str, rest: str) -> dict[str, str]:
     # A colon inside a value has a backslash before it.
-    parts = [part for part in re.split(r"(?<!\\):", rest)] if rest else []
+    parts = re.split(r"(?<!\\):", rest) if rest else []
     values: dict[str, str] = {}
     for position, part in enumerate(parts):
         name, equals, value = part.partition("=")

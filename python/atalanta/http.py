@@ -52,8 +52,8 @@ class HttpProtocol(Entry, asyncio.BufferedProtocol):
     """uvicorn's HTTP class: a name that `uvicorn --http` takes, "module:Class" included, or a class."""
 
     first_request_timeout: float = 20.0
-    """Seconds for the first request, as long as it may still be an upgrade; 0 for no limit. Then the connection
-    is closed, with status 408 if a part of a request has come."""
+    """Seconds for the first request, as long as it may still be an upgrade; 0 for no limit. Then the
+    connection is closed, with status 408 if a part of a request has come."""
 
     alpn_protocols = AlpnProtocols()
 

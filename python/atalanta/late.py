@@ -24,8 +24,8 @@ class LateApplications:
     A connection's `application_late()` is called once if its `task` is still there after its time. All
     connections of a server have the same time, so the first that was added is the first that is due.
 
-    While there are any, it is a member of the server's set of connections, as it must be told of a shutdown even
-    when no connection is left.
+    While there are any, it is a member of the server's set of connections, as it must be told of a shutdown
+    even when no connection is left.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections: set[Any]) -> None:

@@ -49,9 +49,9 @@ class Option:
     """One row of the table.
 
     `kind` is int, float (seconds), str, bool (a flag) or list (of str). `minimum` is the least value of a
-    number, and `choices` are texts for a number too. `fallback` is an environment variable of another server that is read last. `in_settings` is False
-    for what must be known before the Django settings can be read, or what Django has a setting of its own
-    for.
+    number, and `choices` are texts for a number too. `fallback` is an environment variable of another server
+    that is read last. `in_settings` is False for what must be known before the Django settings can be read,
+    or what Django has a setting of its own for.
     """
 
     name: str
@@ -452,8 +452,8 @@ OPTIONS: tuple[Option, ...] = (
         HTTP,
         float,
         HttpProtocol.first_request_timeout,
-        "seconds for the first request of a connection, unless it cannot be an upgrade; closed then, with 408 "
-        "if a part of it has come; 0: no limit",
+        "seconds for the first request of a connection, unless it cannot be an upgrade; closed then, with "
+        "408 if a part of it has come; 0: no limit",
         metavar="SECONDS",
         minimum=0,
     ),

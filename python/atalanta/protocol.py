@@ -36,7 +36,7 @@ class Compression(NamedTuple):
     server_no_context_takeover: bool = False
     client_no_context_takeover: bool = False
     level: int = 5
-    """5 is the cheapest of zlib's levels whose output is within 2 % of level 6, on chat and ticker messages."""
+    """5 is zlib's cheapest level whose output is within 2 % of level 6, on chat and ticker messages."""
     memory_level: int = 5
     threshold: int = 64
     """Messages of fewer bytes are sent as they are."""
@@ -130,7 +130,7 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
                 timer.cancel()
         super().connection_lost(exc)
         if self.opening_logged:
-            logger.info('%s [closed %d]', self.name(), self.close_code)
+            logger.info("%s [closed %d]", self.name(), self.close_code)
         if self.task is not None and self.settings.application_timeout is not None:
             self.late_applications.add(self, self.settings.application_timeout)
 

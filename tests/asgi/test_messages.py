@@ -523,7 +523,7 @@ async def test_d14_sends_of_many_tasks_keep_frames_whole_and_each_order(serve):
                     await asyncio.sleep(0)
 
         workers = [asyncio.create_task(worker(n)) for n in range(tasks)]
-        seen = {n: 0 for n in range(tasks)}
+        seen = dict.fromkeys(range(tasks), 0)
         for _ in range(tasks * each):
             number, i, filler = (await client.read_bytes()).split(b":")
             number, i = int(number), int(i)

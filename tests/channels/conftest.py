@@ -16,16 +16,16 @@ with pytest.MonkeyPatch.context() as environment:
 
     django.setup()
 
-from asgiref.sync import sync_to_async  # noqa: E402
-from channels.layers import get_channel_layer  # noqa: E402
-from django.core.management import call_command  # noqa: E402
-from django.db import connections  # noqa: E402
-from django.test import override_settings  # noqa: E402
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.core.management import call_command
+from django.db import connections
+from django.test import override_settings
 
-from project.asgi import build  # noqa: E402
+from project.asgi import build
 
-from ..asgi.serving import GUARD  # noqa: E402
-from .support import (  # noqa: E402
+from ..asgi.serving import GUARD
+from .support import (
     DISPATCH,
     LAYERS,
     REDIS_LAYERS,

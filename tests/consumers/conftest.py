@@ -14,7 +14,7 @@ with pytest.MonkeyPatch.context() as environment:
 
     django.setup()
 
-from atalanta import consumers  # noqa: E402
+from atalanta import consumers
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,10 @@ import time
 
 import pytest
 import trustme
-from atalanta import __version__
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from atalanta import __version__
 
 from .running import GUARD, answers, manage, runserver, until
 

@@ -3,6 +3,7 @@
 import multiprocessing
 
 import pytest
+
 from atalanta.server_process import ServerProcess, portable
 
 from .running import manage

@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from .connection import REQUEST, FakeTransport, Connection, connect, read, text, turn
+from .connection import REQUEST, Connection, FakeTransport, connect, read, text, turn
 from .deflate import Codec
 from .reference import BINARY, CLOSE, CONT, MASK, PING, PONG, TEXT, encode, split
 

@@ -23,7 +23,6 @@ from .connection import (
 )
 from .reference import MASK, encode, split
 
-
 # ---- Writes are gathered, and keep their order ----
 
 

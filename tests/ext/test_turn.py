@@ -302,7 +302,7 @@ def test_many_threads_and_many_readers(run):
 
 def test_readers_of_two_loops_at_one_mailbox(run):
     async def main():
-        box, received, stop = Mailbox(10_000, 60), [], threading.Event()
+        box, received = Mailbox(10_000, 60), []
 
         async def reader(name):
             while (await Events(None, box))["type"] != "stop":

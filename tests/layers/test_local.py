@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("channels")
 
-from atalanta._core import Events  # noqa: E402
-from atalanta.layers import local  # noqa: E402
-from atalanta.layers.local import LocalChannels, readers_resumed  # noqa: E402
+from atalanta._core import Events
+from atalanta.layers import local
+from atalanta.layers.local import LocalChannels, readers_resumed
 
 
 async def turn():

@@ -9,14 +9,12 @@ import pytest
 
 pytest.importorskip("channels")
 
-from channels.exceptions import ChannelFull  # noqa: E402
-from channels.layers import BaseChannelLayer  # noqa: E402
-from channels.layers import InMemoryChannelLayer as Stock  # noqa: E402
+from channels.exceptions import ChannelFull
+from channels.layers import BaseChannelLayer
+from channels.layers import InMemoryChannelLayer as Stock
 
-from atalanta import layers  # noqa: E402
-from atalanta.layers import InMemoryChannelLayer  # noqa: E402
-from atalanta.layers import base  # noqa: E402
-
+from atalanta import layers
+from atalanta.layers import InMemoryChannelLayer, base
 
 # ---- Settings ----
 
@@ -90,7 +88,7 @@ async def test_names_are_unlike_each_other():
 
 
 async def test_drops_of_a_group_are_counted_and_logged_once_a_second(caplog, monkeypatch):
-    clock = iter(range(0, 1000))
+    clock = iter(range(1000))
     now = [100.0]
     monkeypatch.setattr(base.time, "monotonic", lambda: now[0])
     layer = InMemoryChannelLayer(capacity=1)

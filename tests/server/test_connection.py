@@ -7,12 +7,13 @@ import weakref
 
 import pytest
 import uvicorn
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
 from atalanta.connection import ServedWebSocket
 from atalanta.endpoints import Endpoint, open_sockets
 from atalanta.server import Config
 from atalanta.sources import merged
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from .project.served import application
 from .running import GUARD

@@ -5,6 +5,7 @@ import socket
 import stat
 
 import pytest
+
 from atalanta.endpoints import (
     Endpoint,
     ListenError,

@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
-from atalanta.forwarded import ForwardedHeaders, TrustedPeers, split_port
 from daphne.utils import parse_x_forwarded_for
+
+from atalanta.forwarded import ForwardedHeaders, TrustedPeers, split_port
 
 
 def applied(headers, *, trusted=("*",), client=("10.0.0.9", 5), kind="http", scheme="http", **names):

@@ -1,9 +1,10 @@
 """The table of options: its names, conversions, limits and precedence, and that it has all of daphne's."""
 
 import pytest
+from daphne.cli import CommandLineInterface
+
 from atalanta.options import BY_NAME, GROUPS, OPTIONS, OptionError
 from atalanta.sources import build_parser, from_environment, from_fallbacks, from_settings, merged
-from daphne.cli import CommandLineInterface
 
 
 def parse(*arguments):

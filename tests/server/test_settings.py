@@ -3,14 +3,15 @@
 import pickle
 
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
 from atalanta.connection import FLAGS, SETTING_NAMES, VARIABLES, settings_of
 from atalanta.http import HttpProtocol
 from atalanta.options import BY_NAME
 from atalanta.server import Config
 from atalanta.settings import Settings
 from atalanta.sources import merged
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .project.served import application
 

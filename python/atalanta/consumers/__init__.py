@@ -1,8 +1,9 @@
 """Faster dispatch for Channels' consumers, which stay as they are.
 
-`install` replaces, in Channels' modules, the function that waits for a consumer's events, the one that closes old
-database connections, and the one that makes `send` callable from the thread of a sync consumer. Each does what Channels'
-own does, or calls it. The Django app installs them, unless the setting says `ATALANTA = {"ACCELERATE_CONSUMERS": False}`.
+`install` replaces, in Channels' modules, the function that waits for a consumer's events, the one that closes
+old database connections, and the one that makes `send` callable from the thread of a sync consumer. Each does
+what Channels' own does, or calls it. The Django app installs them, unless the setting says
+`ATALANTA = {"ACCELERATE_CONSUMERS": False}`.
 """
 
 import logging

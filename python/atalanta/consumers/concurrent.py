@@ -1,9 +1,10 @@
 """Concurrent dispatch, for consumer classes that ask for it with `concurrent_dispatch = N`.
 
-Channels handles a consumer's events one after the other, so that one slow handler holds up all others. With this, up to
-N handlers of one consumer run at a time, each in a task of its own. The events begin in their order, and may end in any.
-`websocket.connect` is handled before anything else begins, `websocket.disconnect` when everything else has ended. The
-first handler that raises ends the consumer, as with Channels; those that still run are cancelled.
+Channels handles a consumer's events one after the other, so that one slow handler holds up all others. With
+this, up to N handlers of one consumer run at a time, each in a task of its own. The events begin in their
+order, and may end in any. `websocket.connect` is handled before anything else begins, `websocket.disconnect`
+when everything else has ended. The first handler that raises ends the consumer, as with Channels; those that
+still run are cancelled.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from atalanta._core import ClientDisconnected, Events
 
 
 class _HandlerCancelled(Exception):
-    """A handler let a CancelledError out that was not meant for its task; a TaskGroup would pass over that."""
+    """A handler let out a CancelledError that was not meant for its task; a TaskGroup would pass over it."""
 
 
 ALONE = frozenset({"websocket.connect", "websocket.disconnect"})
@@ -56,7 +57,8 @@ async def _begin_handlers(
 async def _handle(
     events: Events, dispatch: Callable[[dict[str, Any]], Awaitable[None]], event: dict[str, Any]
 ) -> None:
-    """Await one handler. That its own connection has ended is no failure: websocket.disconnect is still to come."""
+    """Await one handler. That its own connection has ended is no failure: websocket.disconnect is still to
+    come."""
     try:
         await dispatch(event)
     except asyncio.CancelledError:

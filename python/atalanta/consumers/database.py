@@ -1,8 +1,9 @@
 """When Django's database connections need closing between two events of a consumer.
 
-Channels goes to the thread that has the connections before every event, to close those that are too old or broken.
-Here it goes there only when there is one to look at: `close_if_unusable_or_obsolete` of Django's connections says what
-that means. Connections belong to the thread that made them: those of the loop's own thread are not reached there.
+Channels goes to the thread that has the connections before every event, to close those that are too old or
+broken. Here it goes there only when there is one to look at: `close_if_unusable_or_obsolete` of Django's
+connections says what that means. Connections belong to the thread that made them: those of the loop's own
+thread are not reached there.
 """
 
 import threading
@@ -71,7 +72,11 @@ def _any_needs_look(*, here: bool) -> bool:
     thread = threading.get_ident()
     for reference in _connections:
         connection = reference()
-        if connection is not None and (getattr(connection, "_thread_ident", None) == thread) is here and _needs_look(connection):
+        if (
+            connection is not None
+            and (getattr(connection, "_thread_ident", None) == thread) is here
+            and _needs_look(connection)
+        ):
             return True
     return False
 
@@ -82,7 +87,8 @@ def close_is_due() -> bool:
 
 
 def close_old_connections() -> None:
-    """In the thread for sync code: close its connections that are old, as Channels does there around every handler."""
+    """In the thread for sync code: close its connections that are old, as Channels does there around every
+    handler."""
     if _replaced() or _any_needs_look(here=True):
         channels.db.close_old_connections()
 

@@ -1,7 +1,7 @@
 """The loop of a consumer: the next event of its connection or its channel, and the handler for it.
 
-Channels makes a task for every event of either source. Here one wait in C covers both, where the connection and the
-channel layer are ours; anything else gets Channels' own loop.
+Channels makes a task for every event of either source. Here one wait in C covers both, where the connection
+and the channel layer are ours; anything else gets Channels' own loop.
 """
 
 import functools
@@ -81,13 +81,11 @@ def _consumer_of(dispatch: Callable[..., Any]) -> Any:
     return getattr(dispatch, "__self__", None)
 
 
-async def _dispatch_events(
-    events: Events, dispatch: Callable[[dict[str, Any]], Awaitable[None]]
-) -> None:
+async def _dispatch_events(events: Events, dispatch: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     """Dispatch until a handler raises.
 
-    AsyncConsumer.dispatch does two things, find the handler and close old database connections; where it is not
-    overridden the handler is found in C, and it is called only when there are connections to close.
+    AsyncConsumer.dispatch does two things, find the handler and close old database connections; where it is
+    not overridden the handler is found in C, and it is called only when there are connections to close.
     """
     consumer = _consumer_of(dispatch)
     stock = getattr(dispatch, "__func__", None) is _stock_dispatch
@@ -97,6 +95,4 @@ async def _dispatch_events(
     if limit > 1:
         await dispatch_concurrently(events, thread_dispatch(dispatch), limit)
     else:
-        await Dispatcher(
-            events, thread_dispatch(dispatch), consumer if stock else None, close_is_due
-        )
+        await Dispatcher(events, thread_dispatch(dispatch), consumer if stock else None, close_is_due)

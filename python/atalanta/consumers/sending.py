@@ -1,4 +1,4 @@
-"""A consumer's way to its connection: past what does nothing for a WebSocket, and from the thread of a sync consumer."""
+"""A consumer's way to its connection: past what does nothing for a WebSocket, and from a sync thread."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _session_send = InstanceSessionWrapper.send
 
 
 def past_sessions(send: Any) -> Any:
-    """The send below SessionMiddleware's, which acts only on the messages that save a session: HTTP responses."""
+    """The send below SessionMiddleware's, which acts only on messages that save a session: HTTP responses."""
     while (
         getattr(send, "__func__", None) is _session_send
         and type(send.__self__) is InstanceSessionWrapper
@@ -24,8 +24,8 @@ def past_sessions(send: Any) -> Any:
 class ThreadSend(AsyncToSync):
     """The `async_to_sync(send)` of a sync consumer.
 
-    A message that can be gathered for writing at once is, without a hop to the thread of the loop; anything else, and
-    whatever the connection refuses, goes the way of async_to_sync.
+    A message that can be gathered for writing at once is, without a hop to the thread of the loop; anything
+    else, and whatever the connection refuses, goes the way of async_to_sync.
     """
 
     def __init__(self, send: Any) -> None:

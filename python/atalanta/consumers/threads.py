@@ -1,7 +1,7 @@
 """Sync consumers: handlers in the same thread as with Channels, fewer hops between it and the loop.
 
-All sync consumers of a process share asgiref's one thread, so their events wait for each other in any case. Those that
-wait are handled in one visit to the thread, and the loop is woken once for all that are done.
+All sync consumers of a process share asgiref's one thread, so their events wait for each other in any case.
+Those that wait are handled in one visit to the thread, and the loop is woken once for all that are done.
 """
 
 import asyncio
@@ -86,7 +86,8 @@ class _Event:
         self.error = None
 
     async def cancel(self) -> None:
-        """The consumer was cancelled: as SyncToAsync, cancel what the handler waits for and let it end, or leave it."""
+        """The consumer was cancelled: as SyncToAsync, cancel what the handler waits for and let it end, or
+        leave it."""
         if self.tasks:
             task = self.tasks[0]
             task.cancel()

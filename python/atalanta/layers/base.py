@@ -21,8 +21,8 @@ LOG_INTERVAL = 1.0
 class ChannelLayer(BaseChannelLayer):
     """The settings of Channels' own layers, with the same defaults, and the channels of this process.
 
-    `expiry` and `group_expiry` are seconds, `capacity` is messages per channel, `channel_capacity` maps globs or
-    compiled patterns of channel names to capacities: the first that matches counts.
+    `expiry` and `group_expiry` are seconds, `capacity` is messages per channel, `channel_capacity` maps globs
+    or compiled patterns of channel names to capacities: the first that matches counts.
     """
 
     extensions = ["groups", "flush"]
@@ -76,7 +76,9 @@ class ChannelLayer(BaseChannelLayer):
             return
         self._log_at = now + LOG_INTERVAL
         logger.warning(
-            "%d messages dropped, the last over the capacity of %s", self.dropped - self._dropped_logged, where
+            "%d messages dropped, the last over the capacity of %s",
+            self.dropped - self._dropped_logged,
+            where,
         )
         self._dropped_logged = self.dropped
 

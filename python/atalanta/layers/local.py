@@ -32,8 +32,8 @@ class LocalChannels:
         capacity_of: Callable[[str], int],
         keeps_unread: bool = False,
     ) -> None:
-        """`expiry` and `group_expiry` in seconds; `capacity_of` a channel, in messages. `keeps_unread`: a message that
-        expires unread does not end the memberships of its channel."""
+        """`expiry` and `group_expiry` in seconds; `capacity_of` a channel, in messages. `keeps_unread`: a
+        message that expires unread does not end the memberships of its channel."""
         self._expiry = expiry
         self._group_expiry = group_expiry
         self._capacity_of = capacity_of
@@ -118,9 +118,7 @@ class LocalChannels:
         """The groups that have members."""
         return list(self._groups)
 
-    def deliver(
-        self, group: str, message: dict[str, Any], expiry: float | None = None
-    ) -> tuple[int, int]:
+    def deliver(self, group: str, message: dict[str, Any], expiry: float | None = None) -> tuple[int, int]:
         """Deliver a copy to every member; how many got it, and how many were over capacity."""
         self._sweep_when_due()
         members = self._groups.get(group)

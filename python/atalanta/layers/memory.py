@@ -26,9 +26,7 @@ class InMemoryChannelLayer(ChannelLayer):
         """Each group's channels with the time of their last `group_add`."""
         return self.local.groups()
 
-    async def send(
-        self, channel: str, message: dict[str, Any], *, expiry: float | None = None
-    ) -> None:
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         """Send a copy of the message to one channel. Raises ChannelFull over its capacity.
 
         A message with an `expiry` of its own is dropped after so many seconds, silently.
@@ -64,9 +62,7 @@ class InMemoryChannelLayer(ChannelLayer):
         self.require_valid_channel_name(channel)
         self.local.leave(group, channel)
 
-    async def group_send(
-        self, group: str, message: dict[str, Any], *, expiry: float | None = None
-    ) -> None:
+    async def group_send(self, group: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         """Send a copy to every member; those over capacity miss it. `expiry` as for `send`."""
         self.require_message(message)
         self.require_valid_group_name(group)

@@ -208,7 +208,7 @@ def limit_is_told(server):
 @check("D14", "sends of many tasks do not mix, and keep each task's order")
 def many_senders(server):
     client = opened(server, "many-senders")
-    seen = {number: 0 for number in range(12)}
+    seen = dict.fromkeys(range(12), 0)
     for _ in range(12 * 40):
         number, index, rest = client.message().split(" ")
         assert int(index) == seen[int(number)] and not rest.strip("x"), (number, index)

@@ -3,10 +3,11 @@
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from atalanta.testing import ChannelsLiveServerTestCase, ServerProcess
 from channels.testing import ChannelsLiveServerTestCase as TheirLiveServerTestCase
 from shop.models import Item
 from websockets.sync.client import connect
+
+from atalanta.testing import ChannelsLiveServerTestCase, ServerProcess
 
 
 class Live(ChannelsLiveServerTestCase):

@@ -128,9 +128,7 @@ class RedisChannelLayer(ChannelLayer):
         await self._neighbours.look_for_pubsub_layers(self._here())
         return await super().new_channel(prefix)
 
-    async def send(
-        self, channel: str, message: dict[str, Any], *, expiry: float | None = None
-    ) -> None:
+    async def send(self, channel: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         """Send a copy of the message to one channel. With an `expiry` it is dropped after so many seconds.
 
         Raises ChannelFull when a queue, or a channel of this process, is at its capacity (over the capacity
@@ -221,13 +219,11 @@ class RedisChannelLayer(ChannelLayer):
         if self.local.leave(group, channel):
             self._ignore(self._group_prefix + group)
 
-    async def group_send(
-        self, group: str, message: dict[str, Any], *, expiry: float | None = None
-    ) -> None:
+    async def group_send(self, group: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         """Send a copy to every member, in whatever process: one message for each process that has any.
 
-        Members over capacity miss it, and those that have not read it after an `expiry` in seconds. Raises redis-py's errors when Redis is away, and what the serializer
-        raises.
+        Members over capacity miss it, and those that have not read it after an `expiry` in seconds. Raises
+        redis-py's errors when Redis is away, and what the serializer raises.
         """
         self.require_message(message)
         self.require_valid_group_name(group)
