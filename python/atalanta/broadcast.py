@@ -24,7 +24,7 @@ async def group_broadcast(
 ) -> None:
     """Send one text or binary message to the clients of every member of the group."""
     if isinstance(text_data, str) and bytes_data is None:
-        event = {"type": BROADCAST_TYPE, "text": text_data}
+        event: dict[str, Any] = {"type": BROADCAST_TYPE, "text": text_data}
     elif text_data is None and isinstance(bytes_data, (bytes, bytearray, memoryview)):
         event = {"type": BROADCAST_TYPE, "bytes": bytes(bytes_data)}
     else:

@@ -135,14 +135,15 @@ def logging_configuration(options: SimpleNamespace) -> dict[str, Any]:
 def access_log_target(options: SimpleNamespace) -> str:
     """Where the access log goes: a path, "-", or "" for nowhere. Raises StartError for a path that cannot be
     had."""
-    if options.access_log is None:
+    target: str | None = options.access_log
+    if target is None:
         return "-" if options.verbosity >= 1 else ""
-    if options.access_log not in ("", "-"):
+    if target not in ("", "-"):
         try:
-            open_access_log(options.access_log).close()
+            open_access_log(target).close()
         except OSError as error:
-            raise StartError(f"cannot write the access log {options.access_log}: {error.strerror}") from None
-    return options.access_log
+            raise StartError(f"cannot write the access log {target}: {error.strerror}") from None
+    return target
 
 
 def check_application(path: str, options: SimpleNamespace) -> None:

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 from atalanta.options import OptionError
 
@@ -200,7 +201,7 @@ def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _tcp_socket(family: int, address: tuple) -> socket.socket:
+def _tcp_socket(family: int, address: tuple[Any, ...]) -> socket.socket:
     tcp = socket.socket(family, socket.SOCK_STREAM)
     try:
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

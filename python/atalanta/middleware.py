@@ -50,7 +50,8 @@ def client_of(scope: dict[str, Any]) -> str | None:
 
 def path_of(scope: dict[str, Any]) -> str:
     """The path as it came, so with escapes for everything that could break a line of a log."""
-    return scope["raw_path"].decode("ascii", "backslashreplace")
+    path: bytes = scope["raw_path"]
+    return path.decode("ascii", "backslashreplace")
 
 
 class LogActions:

@@ -104,7 +104,7 @@ class Option:
         """The value for one that Django's settings give in Python's own types. Raises OptionError."""
         if value is None:
             return self.default
-        accepted = {float: (int, float), list: (list, tuple)}.get(self.kind, (self.kind,))
+        accepted: Any = {float: (int, float), list: (list, tuple)}.get(self.kind, (self.kind,))
         if not isinstance(value, accepted) or (self.kind is not bool and isinstance(value, bool)):
             raise OptionError(f"{value!r} is not {_type_in_words(self.kind)}")
         if self.kind is list:

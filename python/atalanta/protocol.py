@@ -69,7 +69,7 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
     """What a log line calls the limits that the server has options for."""
 
     # Set when there is something to remember: most connections need no room for most of these.
-    client: tuple[str, int] | None = None
+    client: tuple[Any, ...] | None = None
     scope: dict[str, Any] | None = None
     task: asyncio.Task[None] | None = None
     handshake_timer: asyncio.TimerHandle | None = None
@@ -96,7 +96,8 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
         if not config.loaded:
             config.load()
         self.config = config
-        self.connections = server_state.connections
+        # Any: uvicorn's annotation names its own protocol classes.
+        self.connections: set[Any] = server_state.connections
         self.tasks = server_state.tasks
         super().__init__(
             _loop or asyncio.get_event_loop(),
@@ -117,7 +118,7 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, (tuple, list)):
-            self.client = peer[:2]
+            self.client = tuple(peer[:2])
         if logger.level <= TRACE:
             self.log_transport("WebSocket connection made")
 
@@ -259,8 +260,9 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
 
     def name(self) -> str:
         """The connection as uvicorn's log lines begin."""
-        if self.scope is not None:
-            return f'{get_client_addr(self.scope)} - "WebSocket {get_path_with_query_string(self.scope)}"'
+        scope: Any = self.scope
+        if scope is not None:
+            return f'{get_client_addr(scope)} - "WebSocket {get_path_with_query_string(scope)}"'
         return '%s:%d - "WebSocket"' % self.client if self.client else '- "WebSocket"'
 
     def keepalive_expired(self) -> None:

@@ -163,7 +163,14 @@ def check_certificate(config: Config) -> None:
     if not config.is_ssl:
         return
     assert config.ssl_certfile is not None
-    for name in filter(None, (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs)):
+    files: tuple[str | os.PathLike[str] | None, ...] = (
+        config.ssl_certfile,
+        config.ssl_keyfile,
+        config.ssl_ca_certs,
+    )
+    for name in files:
+        if not name:
+            continue
         try:
             with open(name, "rb"):
                 pass

@@ -49,6 +49,9 @@ class ChannelsLiveServerTestCase(TransactionTestCase):
     serve_static: ClassVar[bool] = True
     server_options: ClassVar[dict[str, Any]] = {}
 
+    _server_process: ClassVar[Any]
+    _port: ClassVar[int]
+
     @property
     def live_server_url(self) -> str:
         return f"http://{self.host}:{self._port}"
@@ -59,6 +62,7 @@ class ChannelsLiveServerTestCase(TransactionTestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
+        connection: Any  # a backend's own methods are no part of its base class
         for connection in connections.all():
             if connection.vendor == "sqlite" and connection.is_in_memory_db():
                 raise ImproperlyConfigured(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, ClassVar
+from typing import Any
 
 from atalanta.connection import SETTING_NAMES, VARIABLES, settings_of
 from atalanta.http import HttpProtocol
@@ -68,4 +68,4 @@ def websocket_class(values: dict[str, Any]) -> type[WebSocketProtocol]:
 class AtalantaWorker(UvicornWorker):
     """A gunicorn worker whose WebSockets are Atalanta's; gunicorn's settings apply as for UvicornWorker."""
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = configuration()
+    CONFIG_KWARGS: dict[str, Any] = configuration()

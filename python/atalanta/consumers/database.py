@@ -9,6 +9,7 @@ thread are not reached there.
 import threading
 import time
 import weakref
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import channels.db
@@ -16,7 +17,7 @@ import django.db
 from django.db.backends.signals import connection_created
 
 _close_old_connections = django.db.close_old_connections
-_stock_aclose_old_connections = channels.db.aclose_old_connections
+_stock_aclose_old_connections: Callable[[], Awaitable[None]] = channels.db.aclose_old_connections
 
 # Replaced as a whole when a connection is made or collected: readers need no lock.
 _connections: tuple[weakref.ref[Any], ...] = ()
@@ -52,7 +53,7 @@ def _needs_look(connection: Any) -> bool:
     if connection.connection is None:
         return False
     try:
-        return (
+        return bool(
             connection.errors_occurred
             or (connection.close_at is not None and time.monotonic() >= connection.close_at)
             or (connection.health_check_enabled and connection.health_check_done)
@@ -64,7 +65,7 @@ def _needs_look(connection: Any) -> bool:
 
 def _replaced() -> bool:
     """Whether somebody, a test tool for instance, has put another function in the place of Django's."""
-    return channels.db.close_old_connections is not _close_old_connections
+    return vars(channels.db)["close_old_connections"] is not _close_old_connections
 
 
 def _any_needs_look(*, here: bool) -> bool:
@@ -90,7 +91,7 @@ def close_old_connections() -> None:
     """In the thread for sync code: close its connections that are old, as Channels does there around every
     handler."""
     if _replaced() or _any_needs_look(here=True):
-        channels.db.close_old_connections()
+        vars(channels.db)["close_old_connections"]()
 
 
 async def aclose_old_connections() -> None:

@@ -20,7 +20,7 @@ from atalanta.consumers.sending import past_sessions
 from atalanta.consumers.threads import thread_dispatch
 from atalanta.layers.base import ChannelLayer
 
-_stock_await_many_dispatch = channels.utils.await_many_dispatch
+_stock_await_many_dispatch: Callable[..., Awaitable[None]] = channels.utils.await_many_dispatch
 _stock_dispatch = AsyncConsumer.dispatch
 
 ACCELERATED = "accelerated"
@@ -34,7 +34,10 @@ def _channel_of(receive: Callable[..., Any]) -> tuple[ChannelLayer, str] | None:
     if not isinstance(receive, functools.partial) or receive.keywords or len(receive.args) != 1:
         return None
     layer = getattr(receive.func, "__self__", None)
-    if not isinstance(layer, ChannelLayer) or receive.func.__func__ is not type(layer).stock_receive:
+    if (
+        not isinstance(layer, ChannelLayer)
+        or getattr(receive.func, "__func__", None) is not type(layer).stock_receive
+    ):
         return None
     return layer, receive.args[0]
 

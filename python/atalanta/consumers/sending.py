@@ -21,7 +21,7 @@ def past_sessions(send: Any) -> Any:
     return send
 
 
-class ThreadSend(AsyncToSync):
+class ThreadSend(AsyncToSync[..., Any]):
     """The `async_to_sync(send)` of a sync consumer.
 
     A message that can be gathered for writing at once is, without a hop to the thread of the loop; anything

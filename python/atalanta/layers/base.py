@@ -40,7 +40,7 @@ class ChannelLayer(BaseChannelLayer):
         capacity: int = 100,
         channel_capacity: Mapping[str | Pattern[str], int] | None = None,
     ) -> None:
-        super().__init__(expiry=expiry, capacity=capacity)
+        super().__init__(expiry=expiry, capacity=capacity)  # type: ignore[no-untyped-call]
         for name, value in (("expiry", expiry), ("group_expiry", group_expiry), ("capacity", capacity)):
             if not isinstance(value, (int, float)) or value <= 0:
                 raise ValueError(f"{name}: expected a number above 0, got {value!r}")

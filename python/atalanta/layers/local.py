@@ -107,8 +107,7 @@ class LocalChannels:
         """End the channel's membership; True if it was the last one."""
         with self._lock:
             members = self._groups.get(group)
-            left = members is not None and members.discard(channel)
-            last = left and len(members) == 0
+            last = members is not None and members.discard(channel) and len(members) == 0
             if last:
                 del self._groups[group]
             self._forget_if_idle(channel)

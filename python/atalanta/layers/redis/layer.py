@@ -181,7 +181,8 @@ class RedisChannelLayer(ChannelLayer):
         while True:
             data = await self._here().queue_for(key).receive(key)
             try:
-                return self._queued.deserialize(data)
+                message: dict[str, Any] = self._queued.deserialize(data)
+                return message
             except Exception:
                 logger.exception("a message in %s could not be read, and was dropped", key)
 
@@ -311,7 +312,7 @@ class RedisChannelLayer(ChannelLayer):
         return f"{self.prefix}__process__{client}"
 
     def _is_own(self, channel: str) -> bool:
-        return self.non_local_name(channel).endswith(self._own_suffix)
+        return bool(self.non_local_name(channel).endswith(self._own_suffix))
 
     def _require_own(self, channel: str) -> None:
         if not self._is_own(channel):
@@ -336,7 +337,7 @@ class RedisChannelLayer(ChannelLayer):
         return connections
 
     async def _publish(self, name: str, data: bytes) -> int:
-        return await self._here().commands_for(name).execute("PUBLISH", name, data)
+        return int(await self._here().commands_for(name).execute("PUBLISH", name, data))
 
     def _attend(self) -> LoopConnections:
         """The connections that listen for this process: on the loop that does so, or else now on this one."""

@@ -8,15 +8,14 @@ import logging
 import os
 import socket
 import sys
-from argparse import ArgumentParser
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from django.apps import apps
 from django.conf import settings
-from django.core.management import CommandError
+from django.core.management import CommandError, CommandParser
 from django.db import connections
 from django.utils import autoreload
 from django.utils.module_loading import import_string
@@ -28,10 +27,10 @@ from atalanta.server import CertificateError, Config, check_certificate
 from atalanta.sources import argument_type, from_environment, from_settings, merged
 
 # Static files are served by the command of the app that has them, so it is the one to build on.
-if apps.is_installed("django.contrib.staticfiles"):
-    from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
-else:
+if TYPE_CHECKING or not apps.is_installed("django.contrib.staticfiles"):
     from django.core.management.commands.runserver import Command as RunserverCommand
+else:
+    from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
 
 logger = logging.getLogger("django.channels.server")
 
@@ -68,7 +67,13 @@ DEVELOPMENT = {
 class Command(RunserverCommand):
     help = "Starts a lightweight web server for development, with WebSockets, on the ASGI application."
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    # What Django's own command makes of its arguments.
+    addr: str
+    port: str
+    use_ipv6: bool
+    _raw_ipv6: bool
+
+    def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
             "--noasgi",
@@ -135,7 +140,9 @@ class Command(RunserverCommand):
             listening = self.listen()
         except (CertificateError, ListenError) as error:
             cause = error.__cause__
-            text = LISTEN_ERRORS.get(cause.errno, str(error)) if isinstance(cause, OSError) else str(error)
+            text = (
+                LISTEN_ERRORS.get(cause.errno or 0, str(error)) if isinstance(cause, OSError) else str(error)
+            )
             self.stderr.write(f"Error: {text}")
             # sys.exit would only end the thread.
             os._exit(1)
@@ -147,7 +154,7 @@ class Command(RunserverCommand):
         if self.use_ipv6 and not self._raw_ipv6:
             # A name: its IPv6 address is meant.
             try:
-                host = socket.getaddrinfo(host, None, socket.AF_INET6)[0][4][0]
+                host = str(socket.getaddrinfo(host, None, socket.AF_INET6)[0][4][0])
             except socket.gaierror as error:
                 raise ListenError(f"cannot listen on {host}: {error.strerror}") from None
         return open_sockets(Endpoint(host=host, port=int(self.port)))
