@@ -104,6 +104,11 @@ class build_core(build_ext):
     """build_ext that names what is missing and applies the switches."""
 
     def build_extensions(self) -> None:
+        require(
+            self.compiler.compiler_type != "msvc",
+            "Windows is not supported: the core was never built with its compiler, and the server needs the "
+            "sockets of Unix; use WSL",
+        )
         unix = self.compiler.compiler_type == "unix"
         if unix:
             self.check_tools()
