@@ -17,7 +17,7 @@ PARALLEL ?= -n 3 --dist loadfile
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 
-.PHONY: help chat chat-redis notifications ticker test test-core test-python test-slow test-werror test-sanitize test-aarch64 \
+.PHONY: help lint lint-python lint-types lint-c package chat chat-redis notifications ticker test test-core test-python test-slow test-werror test-sanitize test-aarch64 \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
 	bench bench-full bench-compare bench-micro format clean
 
@@ -40,7 +40,9 @@ help:
 	@echo "make bench          the main table: Atalanta beside daphne and the other servers"
 	@echo "make bench-full     every workload, every server"
 	@echo "make bench-compare  two commits: A=… B=…"
-	@echo "make format         C sources as .clang-format has it"
+	@echo "make lint           ruff, mypy --strict, stubtest and clang-format"
+	@echo "make package        source distribution and wheel in dist/, checked as PyPI and a user would"
+	@echo "make format         C sources and the package as clang-format and ruff have them"
 	@echo "make bench-micro    units of the C core, without a network"
 
 # ---- The virtual environment ----
@@ -165,8 +167,37 @@ bench-micro:
 	$(CC) -std=c11 -O3 -Icsrc/core -o $(BUILD)/bench-micro benchmarks/micro/*.c $(CORE) -lz
 	$(BUILD)/bench-micro $(MICRO)
 
-format:
-	clang-format -i csrc/*/*.[ch]
+# ---- Style, types, distributions ----
+
+$(VENV)/lint-installed: $(VENV)/made $(PACKAGE)
+	$(BIN)/python -m pip install --quiet ".[test,lint]"
+	@touch $@
+
+lint: lint-python lint-types lint-c
+
+lint-python: $(VENV)/lint-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check python
+
+# The package's sources, then the stub of the C core beside the module that is installed.
+lint-types: $(VENV)/lint-installed
+	$(BIN)/mypy
+	$(BIN)/stubtest atalanta._core
+
+lint-c: $(VENV)/lint-installed
+	$(BIN)/clang-format --dry-run -Werror csrc/*/*.[ch]
+
+format: $(VENV)/lint-installed
+	$(BIN)/clang-format -i csrc/*/*.[ch]
+	$(BIN)/ruff check --fix python
+	$(BIN)/ruff format python
+
+package: $(VENV)/made
+	$(BIN)/python -m pip install --quiet ".[test,lint,package]"
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	ATALANTA_DISTRIBUTIONS=dist $(BIN)/python -m pytest -m slow tests/package/test_distributions.py
 
 clean:
 	rm -rf $(BUILD) $(VENV) dist python/*.egg-info python/atalanta/*.so
