@@ -1,7 +1,8 @@
-"""What the server does around each request: the access log and the time limit of HTTP responses.
+"""What the server does around each request: the access log, the time limit of HTTP responses, and a warning
+of handshakes that a proxy has spoilt.
 
-Both are ASGI middleware that wraps `send` for HTTP only; a WebSocket's `receive` and `send` are handed on as
-they are.
+All are ASGI middleware that wraps `send` for HTTP only, if at all; a WebSocket's `receive` and `send` are
+handed on as they are.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
+from urllib.parse import quote
+
+from atalanta.rate_limited import RateLimited
 
 ActionLogger = Callable[[str, str, dict[str, Any]], None]
 """Called with "http" or "websocket", what happened, and details: the interface of daphne's action loggers."""
 
 logger = logging.getLogger("atalanta")
+server_logger = logging.getLogger("uvicorn.error")
+log_lines = RateLimited()
 
 
 class AccessLog:
@@ -143,3 +149,58 @@ class HttpTimeout:
         headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(self.BODY)).encode())]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": self.BODY})
+
+
+class WarnOfLostUpgrades:
+    """ASGI middleware that logs a WebSocket handshake that has come as a plain GET, because a proxy did not
+    pass its `Upgrade` and `Connection` headers on (RFC 6455, section 4.2.1). The response is the
+    application's.
+
+    At most one line a second. It is not `async`, so that no request or connection has a coroutine for it.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        if scope["type"] == "http" and scope["method"] == "GET":
+            for name, _ in scope["headers"]:
+                # Headers of the client's own, which proxies have no reason to drop.
+                if name == b"sec-websocket-key" or name == b"sec-websocket-version":
+                    warn_of_lost_upgrade(scope)
+                    break
+        return self.app(scope, receive, send)
+
+
+def warn_of_lost_upgrade(scope: dict[str, Any]) -> None:
+    """Log what the handshake lacks, unless it has everything or there was such a line within a second."""
+    missing = missing_for_upgrade(scope)
+    if not missing or not log_lines.admits("lost_upgrade"):
+        return
+    server_logger.warning(
+        '%s - "GET %s" is a WebSocket handshake without %s, so it is answered as HTTP. The proxy in front '
+        "must pass both headers on; for nginx: proxy_http_version 1.1; proxy_set_header Upgrade "
+        '$http_upgrade; proxy_set_header Connection "upgrade"; for others see docs/deploy.md%s',
+        client_of(scope) or "-",
+        quote(scope["path"]),
+        " and ".join(missing),
+        log_lines.others("lost_upgrade"),
+    )
+
+
+def missing_for_upgrade(scope: dict[str, Any]) -> list[str]:
+    """The headers that proxies must pass on, those that have not come."""
+    return [
+        text
+        for text, header, token in (
+            ('"Upgrade: websocket"', b"upgrade", b"websocket"),
+            ('"Connection: upgrade"', b"connection", b"upgrade"),
+        )
+        if token not in _tokens(scope, header)
+    ]
+
+
+def _tokens(scope: dict[str, Any], header: bytes) -> list[bytes]:
+    """The members of a header that is a list, in lower case."""
+    values = b",".join(value for name, value in scope["headers"] if name == header)
+    return [token.strip() for token in values.lower().split(b",")]

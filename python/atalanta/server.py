@@ -20,7 +20,7 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 from atalanta.connection import settings_of
 from atalanta.forwarded import ForwardedHeaders, TrustedPeers
 from atalanta.http import HttpProtocol
-from atalanta.middleware import AccessLog, ActionLogger, HttpTimeout, LogActions
+from atalanta.middleware import AccessLog, ActionLogger, HttpTimeout, LogActions, WarnOfLostUpgrades
 from atalanta.options import OptionError
 from atalanta.protocol import Compression
 
@@ -121,12 +121,14 @@ class Config(uvicorn.Config):
             asyncio.get_running_loop().set_debug(True)
 
     def wrapped(self, app: Any) -> Any:
-        """The application with the middleware that the options ask for; none for an option that is off."""
+        """The application with the middleware that every server has and that the options ask for; none for
+        an option that is off."""
         options = self.options
         if options.http_timeout is not None:
             app = HttpTimeout(app, options.http_timeout)
         if self.action_logger is not None:
             app = LogActions(app, self.action_logger)
+        app = WarnOfLostUpgrades(app)
         if options.proxy_headers:
             app = ForwardedHeaders(
                 app,

@@ -3,6 +3,7 @@ machine."""
 
 import asyncio
 import contextlib
+import http.client
 import re
 import socket
 import ssl
@@ -158,6 +159,17 @@ def test_limits_of_daphnes_command(tmp_path):
         with server.connect() as websocket:
             websocket.send("x" * 101)
             assert closed(websocket) == 1009
+
+
+def test_a_handshake_without_its_upgrade_is_told(tmp_path):
+    with runserver(tmp_path, "--noreload") as server:
+        port = int(server.banners[-1][2])
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=GUARD)) as connection:
+            for headers in ({}, {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}):
+                connection.request("GET", "/", headers=headers)
+                response = connection.getresponse()
+                assert (response.status, response.read()) == (200, b"a page at / of http")
+        server.logged(' - "GET /" is a WebSocket handshake without "Upgrade: websocket" and ')
 
 
 def test_options_from_the_settings(tmp_path):
