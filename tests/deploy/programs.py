@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -63,7 +64,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(directory, command, ports=(), **variables):
-    """A Running program, from when it accepts connections on the ports."""
+    """A Running program, from when it accepts connections on the ports; its children end with it."""
     log_path = Path(directory) / f"{Path(command[0]).name}-{time.monotonic_ns()}.log"
     with log_path.open("w") as output:
         process = subprocess.Popen(
@@ -73,6 +74,7 @@ def running(directory, command, ports=(), **variables):
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
     program = Running(process, log_path)
     try:
@@ -81,11 +83,11 @@ def running(directory, command, ports=(), **variables):
         yield program
     finally:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GUARD)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def accepts(port):

@@ -251,9 +251,20 @@ def upstream(directory, way, name, *options):
     """(server, where it listens) of an Atalanta for a proxy."""
     path = str(directory / f"{name}.sock")
     where = ["-u", path] if way.unix else ["-p", 0]
-    trusted = ["--proxy-headers", "--forwarded-allow-ips", "unix" if way.unix else "127.0.0.1"]
-    with atalanta(directory, *where, *trusted, *options) as server:
+    with behind(directory, way, *where, *options) as server:
         yield server, path if way.unix else server.port
+
+
+def restarted(site):
+    """A new Atalanta in the place of the site's own, which has been stopped."""
+    place = site.places.site
+    return behind(site.places.directory, site.way, "-u" if site.way.unix else "-p", place)
+
+
+def behind(directory, way, *arguments):
+    """An Atalanta that believes its proxy."""
+    trusted = ["--proxy-headers", "--forwarded-allow-ips", "unix" if way.unix else "127.0.0.1"]
+    return atalanta(directory, *arguments, *trusted)
 
 
 def atalanta(directory, *arguments):

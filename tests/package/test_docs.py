@@ -82,7 +82,7 @@ def test_make_targets_exist(page):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@each([page for page in PAGES if page.name in ("server.md", "from-daphne.md", "channels.md")])
+@each([page for page in PAGES if page.name in ("server.md", "deploy.md", "from-daphne.md", "channels.md")])
 def test_options_exist(page):
     known = OTHER_FLAGS.union(*(option.flags for option in OPTIONS))
     known |= {"--ws"}  # uvicorn's
