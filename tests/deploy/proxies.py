@@ -162,17 +162,15 @@ PROXIED = [Way(nginx, True), Way(apache_http, True), Way(apache_wstunnel, False)
 
 
 class Site:
-    """https and wss for HOST, as its clients see it; `server` is the Atalanta behind, `shop` the one below
-    /shop/."""
+    """https and wss for HOST, as its clients see it; `server` is the Atalanta behind."""
 
-    def __init__(self, way, places, authority, server, shop):
+    def __init__(self, way, places, authority, server):
         self.way = way
         self.places = places
         self.port = places.https_port
         self.tls = ssl.create_default_context()
         authority.configure_trust(self.tls)
         self.server = server
-        self.shop = shop
 
     def connect(self, path="/", **options):
         """A client at the address CLIENT."""
@@ -223,8 +221,34 @@ def directory_for_all():
         yield Path(name)
 
 
+@dataclass(frozen=True)
+class Project:
+    """What Atalanta serves: an application in a directory, and variables of the environment."""
+
+    directory: Path = Path(__file__).parent
+    application: str = "application:application"
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def atalanta(self, directory, *arguments):
+        words = ["--app-dir", self.directory, *arguments]
+        return serving(directory, *words, application=self.application, **self.variables)
+
+    def behind(self, directory, way, *arguments):
+        """An Atalanta that believes its proxy."""
+        trusted = ["--proxy-headers", "--forwarded-allow-ips", "unix" if way.unix else "127.0.0.1"]
+        return self.atalanta(directory, *arguments, *trusted)
+
+    @contextlib.contextmanager
+    def upstream(self, directory, way, name, *options):
+        """(server, where it listens) of an Atalanta for a proxy."""
+        path = str(directory / f"{name}.sock")
+        where = ["-u", path] if way.unix else ["-p", 0]
+        with self.behind(directory, way, *where, *options) as server:
+            yield server, path if way.unix else server.port
+
+
 @contextlib.contextmanager
-def deployed(way, *options, changes=None):
+def deployed(way, *options, changes=None, project=Project()):
     """A Site with these options of Atalanta's, and changes of the proxy's configuration."""
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(directory_for_all())
@@ -234,40 +258,20 @@ def deployed(way, *options, changes=None):
         (directory / "fullchain.pem").write_bytes(certificate.cert_chain_pems[0].bytes())
         if way.proxy is None:
             tls = ["--ssl-certfile", directory / "fullchain.pem", "--ssl-keyfile", directory / "key.pem"]
-            server = stack.enter_context(atalanta(directory, *options, *tls))
-            yield Site(way, Places(directory, 0, 0, https_port=server.port), authority, server, None)
+            server = stack.enter_context(project.atalanta(directory, *options, *tls))
+            yield Site(way, Places(directory, 0, 0, https_port=server.port), authority, server)
             return
-        server, site = stack.enter_context(upstream(directory, way, "site", *options))
-        shop, below = stack.enter_context(upstream(directory, way, "shop", "--root-path", "/shop", *options))
-        places = Places(directory, site, below, changes or {})
+        server, site = stack.enter_context(project.upstream(directory, way, "site", *options))
+        prefix = ["--root-path", "/shop"]
+        _, shop = stack.enter_context(project.upstream(directory, way, "shop", *prefix, *options))
+        places = Places(directory, site, shop, changes or {})
         command, variables = way.proxy(places)
         ports = (places.http_port, places.https_port)
         stack.enter_context(running(directory, command, ports, **variables))
-        yield Site(way, places, authority, server, shop)
-
-
-@contextlib.contextmanager
-def upstream(directory, way, name, *options):
-    """(server, where it listens) of an Atalanta for a proxy."""
-    path = str(directory / f"{name}.sock")
-    where = ["-u", path] if way.unix else ["-p", 0]
-    with behind(directory, way, *where, *options) as server:
-        yield server, path if way.unix else server.port
+        yield Site(way, places, authority, server)
 
 
 def restarted(site):
     """A new Atalanta in the place of the site's own, which has been stopped."""
-    place = site.places.site
-    return behind(site.places.directory, site.way, "-u" if site.way.unix else "-p", place)
-
-
-def behind(directory, way, *arguments):
-    """An Atalanta that believes its proxy."""
-    trusted = ["--proxy-headers", "--forwarded-allow-ips", "unix" if way.unix else "127.0.0.1"]
-    return atalanta(directory, *arguments, *trusted)
-
-
-def atalanta(directory, *arguments):
-    return serving(
-        directory, "--app-dir", Path(__file__).parent, *arguments, application="application:application"
-    )
+    where = ["-u" if site.way.unix else "-p", site.places.site]
+    return Project().behind(site.places.directory, site.way, *where)
