@@ -29,7 +29,7 @@ help:
 	@echo "make test           all unit, contract and integration tests"
 	@echo "make test-core      C unit tests under AddressSanitizer and UBSan"
 	@echo "make test-python    Python tests"
-	@echo "make test-slow      Python tests of minutes: peers under the same contracts, a soak, faults"
+	@echo "make test-slow      Python tests of minutes: peers under the same contracts, a soak, faults, proxies"
 	@echo "make test-werror    build with every warning an error (CC=clang for clang)"
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
 	@echo "make test-aarch64   C unit tests for 64-bit ARM under qemu"

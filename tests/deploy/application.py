@@ -69,7 +69,7 @@ async def websocket(scope, receive, send):
         await send({"type": "websocket.close"})
         return
     await send({"type": "websocket.accept"})
-    if path == "/facts":
+    if path.startswith("/facts"):
         await send({"type": "websocket.send", "text": facts(scope)})
     if path == "/closes":
         await send({"type": "websocket.close", "code": int(query["code"]), "reason": query.get("reason", "")})

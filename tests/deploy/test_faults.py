@@ -50,6 +50,9 @@ async def test_a_restart(way):
             assert closed.value.rcvd.code == 1012
         status, _, _ = await asyncio.to_thread(site.get)
         assert status in (502, 503)
+        with pytest.raises(InvalidStatus) as refusal:
+            await site.connect()
+        assert refusal.value.response.status_code in (502, 503)
         with restarted(site):
             async with site.connect() as websocket, asyncio.timeout(GUARD):
                 await websocket.send("again")

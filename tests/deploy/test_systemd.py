@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from ..server.running import GUARD, connect_unix, environment, get_unix, until
 from .programs import EXAMPLES, free_port, program, rendered, running
@@ -103,14 +103,14 @@ def test_the_service_on_its_unix_socket(directory):
 
 
 @pytest.mark.parametrize("how", ["--fd 3", "-e systemd:domain=INET:index=0", "--fd 3 --workers 2"])
-def test_a_tcp_socket(directory, how):
+async def test_a_tcp_socket(directory, how):
     port = free_port()
     command = service_command(**{"--fd 3": how})
     with activated(directory, [f"127.0.0.1:{port}"], command, [port]) as activation:
-        assert get(port, "/facts")[0] == 200
-        with connect(f"ws://127.0.0.1:{port}/", open_timeout=GUARD) as websocket:
-            websocket.send("hello")
-            assert websocket.recv(GUARD) == "hello"
+        assert (await asyncio.to_thread(get, port, "/facts"))[0] == 200
+        async with asyncio.timeout(GUARD), connect(f"ws://127.0.0.1:{port}/") as websocket:
+            await websocket.send("hello")
+            assert await websocket.recv() == "hello"
         assert f"listening on http://127.0.0.1:{port}" in activation.log
 
 
@@ -131,24 +131,23 @@ def get(port, path):
 
 async def test_connections_wait_while_the_service_restarts(directory):
     port = free_port()
+    url = f"ws://127.0.0.1:{port}/"
     command = ["/bin/sh", "-c", SUPERVISOR, "supervisor", *service_command()]
     with activated(directory, [f"127.0.0.1:{port}"], command, [port]) as activation:
-        first = await asyncio.to_thread(connect, f"ws://127.0.0.1:{port}/", open_timeout=GUARD)
-        (process,) = re.findall(r"Started server process \[(\d+)\]", activation.log)
-        os.kill(int(process), signal.SIGTERM)
-        with pytest.raises(ConnectionClosed) as closed:
-            await asyncio.to_thread(first.recv, GUARD)
-        assert closed.value.rcvd.code == 1012
+        async with asyncio.timeout(GUARD), connect(url) as first:
+            (process,) = re.findall(r"Started server process \[(\d+)\]", activation.log)
+            os.kill(int(process), signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as closed:
+                await first.recv()
+            assert closed.value.rcvd.code == 1012
         await asyncio.to_thread(until, lambda: "Finished server process" in activation.log, "the end")
 
-        with socket.create_connection(("127.0.0.1", port), timeout=GUARD) as waiting:
-            waiting.sendall(b"GET /facts HTTP/1.1\r\nHost: a\r\n\r\n")
-            second = asyncio.create_task(
-                asyncio.to_thread(connect, f"ws://127.0.0.1:{port}/", open_timeout=GUARD)
-            )
-            (directory / "again").touch()
-            assert (await asyncio.to_thread(waiting.recv, 12)) == b"HTTP/1.1 200"
-        with await second as websocket:
-            websocket.send("hello")
-            assert await asyncio.to_thread(websocket.recv, GUARD) == "hello"
+        # Nobody serves now: a handshake and a request wait in the socket's queue.
+        waiting = socket.create_connection(("127.0.0.1", port), timeout=GUARD)
+        page = asyncio.create_task(asyncio.to_thread(get, port, "/facts"))
+        (directory / "again").touch()
+        async with asyncio.timeout(GUARD), connect(url, sock=waiting) as second:
+            await second.send("hello")
+            assert await second.recv() == "hello"
+        assert (await page)[0] == 200
         assert len(re.findall(r"Started server process", activation.log)) == 2

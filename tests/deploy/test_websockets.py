@@ -159,6 +159,12 @@ async def test_the_scope(site):
         assert (found["path"], found["root_path"]) == ("/facts", "")
 
 
+async def test_a_path_with_escapes(site):
+    found, _ = await facts(site, "/facts/caf%C3%A9%20%3F%25%22?key=escapes%20%26")
+    assert found["path"] == '/facts/café ?%"'
+    assert (await seen(site, "escapes%20%26"))[0] == 1000
+
+
 async def test_below_a_prefix(proxied):
     found, port = await facts(proxied, "/shop/facts")
     assert found["client"] == [CLIENT, port]
