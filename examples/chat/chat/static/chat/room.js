@@ -1,6 +1,6 @@
 // The browser's side of a room.
 
-import { keepConnected } from "../shared/connection.js";
+import { keepConnected, showState } from "../shared/connection.js";
 
 const room = document.getElementById("room");
 const state = document.getElementById("state");
@@ -11,8 +11,7 @@ const messageField = document.getElementById("message");
 const sendButton = document.getElementById("send");
 
 function show(value, text) {
-  state.dataset.state = value;
-  state.textContent = text;
+  showState(state, value, text);
   sendButton.disabled = value !== "open";
 }
 
@@ -68,7 +67,7 @@ composer.addEventListener("submit", (event) => {
   messageField.focus();
 });
 
-const send = keepConnected(room.dataset.socketPath, {
+const { send } = keepConnected(room.dataset.socketPath, {
   onmessage: (text) => append(JSON.parse(text)),
   onstate: show,
 });

@@ -1,6 +1,6 @@
 // The browser's side: shows what arrives, and sends the forms without leaving the page.
 
-import { keepConnected } from "../shared/connection.js";
+import { keepConnected, showState } from "../shared/connection.js";
 
 const page = document.getElementById("page");
 const state = document.getElementById("state");
@@ -77,9 +77,6 @@ reporting.addEventListener("submit", (event) => {
 
 keepConnected(page.dataset.socketPath, {
   onmessage: (text) => append(JSON.parse(text)),
-  onstate: (value, text) => {
-    state.dataset.state = value;
-    state.textContent = text;
-  },
+  onstate: (value, text) => showState(state, value, text),
   final: { 4401: "Not logged in any more: reload the page" },
 });

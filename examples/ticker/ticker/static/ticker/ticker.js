@@ -1,6 +1,6 @@
 // The browser's side: a table of prices that is drawn as often as the screen is, not once per message.
 
-import { keepConnected } from "../shared/connection.js";
+import { keepConnected, showState } from "../shared/connection.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const KEPT = 120; // prices of each share in its line
@@ -88,8 +88,7 @@ setInterval(() => {
 keepConnected(page.dataset.socketPath, {
   onmessage: receive,
   onstate: (value, text) => {
-    state.dataset.state = value;
-    state.textContent = text;
+    showState(state, value, text);
     page.toggleAttribute("data-stale", value !== "open");
   },
 });
