@@ -1,8 +1,9 @@
-"""Examples as their readers run them: Django projects, visitors with cookies, and several processes."""
+"""Examples as their readers run them: by the commands of their READMEs, with cookies, in several processes."""
 
 import contextlib
 import http.cookiejar
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,10 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # Seconds; only ever reached by what hangs.
 GUARD = 20
 
-BANNER = re.compile(r"development server at (http://\S+)/\n")
+# What Django and uvicorn write when they listen.
+BANNER = re.compile(r"(?:development server at|Uvicorn running on) (http://[^/\s]+)/?[ \n]")
+
+README_COMMAND = re.compile(r"^(?:python|uvicorn) .*$", re.MULTILINE)
 
 
 def copied(example, directory):
@@ -46,20 +50,42 @@ def manage(project, *arguments, **variables):
     )
 
 
-@contextlib.contextmanager
+def readme_command(example):
+    """The first command of an example's README that starts Python or uvicorn, as arguments."""
+    text = (EXAMPLES / example / "README.md").read_text()
+    arguments = shlex.split(README_COMMAND.search(text)[0], comments=True)
+    return {"python": [sys.executable], "uvicorn": [sys.executable, "-m", "uvicorn"]}[arguments[0]] + arguments[1:]
+
+
 def runserver(project, directory, **variables):
     """The address of a project that `runserver` serves; its log must have no traceback at the end."""
-    log = directory / f"runserver-{time.monotonic_ns()}.log"
+    command = [sys.executable, project / "manage.py", "runserver", "--noreload", "127.0.0.1:0"]
+    return started(command, project, directory, **variables)
+
+
+def as_the_readme_says(example, directory, project=None, **variables):
+    """The address of an example that the command of its README serves, in `project` if that is a copy."""
+    command = readme_command(example)
+    if "runserver" in command:
+        command += ["--noreload", "127.0.0.1:0"]
+    return started(command, project or EXAMPLES / example, directory, UVICORN_PORT="0", **variables)
+
+
+@contextlib.contextmanager
+def started(command, project, directory, **variables):
+    """The address that a server writes at its start; its log must have no traceback at the end."""
+    log = directory / f"server-{time.monotonic_ns()}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, project / "manage.py", "runserver", "--noreload", "127.0.0.1:0"],
+            command,
+            cwd=project,
             env=environment(PYTHONUNBUFFERED="1", **variables),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        until(lambda: BANNER.search(log.read_text()) or process.poll() is not None, "the start of runserver")
+        until(lambda: BANNER.search(log.read_text()) or process.poll() is not None, "the start of the server")
         banner = BANNER.search(log.read_text())
         assert banner, log.read_text()
         yield banner[1]
