@@ -17,7 +17,9 @@ PARALLEL ?= -n 3 --dist loadfile
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 
-.PHONY: help lint lint-python lint-types lint-c package chat chat-redis notifications ticker test test-core test-python test-slow test-werror test-sanitize test-aarch64 \
+.PHONY: help lint lint-python lint-types lint-c package \
+	chat chat-redis notifications ticker transports file-transfer handshake-explorer fastapi-chat \
+	test test-core test-python test-slow test-werror test-sanitize test-aarch64 \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
 	bench bench-full bench-compare bench-micro format clean
 
@@ -26,6 +28,11 @@ help:
 	@echo "make chat-redis     the chat with two processes, on Redis (REDIS_URL)"
 	@echo "make notifications  serve the notifications example"
 	@echo "make ticker         serve the ticker example"
+	@echo "make transports     polling, long polling, server-sent events and WebSocket side by side"
+	@echo "make file-transfer  files over WebSockets, with progress"
+	@echo "make handshake-explorer   keys, frames and a server's answers, bit by bit"
+	@echo "make fastapi-chat   the chat without Django"
+	@echo "                    PORT=8001 serves an example on another port"
 	@echo "make test           all unit, contract and integration tests"
 	@echo "make test-core      C unit tests under AddressSanitizer and UBSan"
 	@echo "make test-python    Python tests"
@@ -64,8 +71,10 @@ $(VENV)/test-installed: $(VENV)/made $(PACKAGE)
 
 # ---- For users ----
 
+PORT ?= 8000
+
 chat: $(VENV)/chat-installed
-	$(BIN)/python examples/chat/serve.py
+	$(BIN)/python examples/chat/serve.py --port $(PORT)
 
 $(VENV)/examples-installed: $(VENV)/made $(PACKAGE) $(wildcard examples/*/requirements.txt)
 	$(BIN)/python -m pip install --quiet ".[redis]" $(patsubst %,-r %,$(wildcard examples/*/requirements.txt))
@@ -73,14 +82,17 @@ $(VENV)/examples-installed: $(VENV)/made $(PACKAGE) $(wildcard examples/*/requir
 
 chat-redis: $(VENV)/examples-installed
 	cd examples/chat && REDIS_URL=$${REDIS_URL:-redis://localhost:6379} \
-		$(abspath $(BIN))/python -m atalanta mysite.asgi:application --workers 2
+		$(abspath $(BIN))/python -m atalanta mysite.asgi:application --port $(PORT) --workers 2
 
 notifications: $(VENV)/examples-installed
 	cd examples/notifications && $(abspath $(BIN))/python manage.py migrate -v0 && \
-		$(abspath $(BIN))/python manage.py demo_users && $(abspath $(BIN))/python manage.py runserver
+		$(abspath $(BIN))/python manage.py demo_users && $(abspath $(BIN))/python manage.py runserver $(PORT)
 
-ticker: $(VENV)/examples-installed
-	cd examples/ticker && $(abspath $(BIN))/python manage.py runserver
+ticker transports file-transfer: $(VENV)/examples-installed
+	cd examples/$@ && $(abspath $(BIN))/python manage.py runserver $(PORT)
+
+handshake-explorer fastapi-chat: $(VENV)/examples-installed
+	cd examples/$@ && $(abspath $(BIN))/python -m uvicorn app:app --ws atalanta:WebSocketProtocol --port $(PORT)
 
 # ---- Tests ----
 

@@ -128,7 +128,7 @@ class Browser:
         """What the browser sends of its cookies with every request."""
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
 
-    def connect(self, path, origin=None, cookies=None):
+    def connect(self, path, origin=None, cookies=None, **options):
         """A WebSocket as the page would open it; a context manager."""
         cookies = self.cookie_header() if cookies is None else cookies
         return connect(
@@ -137,6 +137,7 @@ class Browser:
             additional_headers={"Cookie": cookies} if cookies else {},
             open_timeout=GUARD,
             proxy=None,
+            **options,
         )
 
     def _open(self, request):

@@ -154,6 +154,12 @@ async def test_any_text_arrives_unchanged(chat, room, consumer, message, ascii_o
         assert await heard_message(boris) == message
 
 
+async def test_a_binary_message_is_heard_like_a_text(chat, room, consumer):
+    async with enter(chat, room, consumer) as anna:
+        await anna.send(json.dumps({"message": "Привет 👋"}).encode())
+        assert await heard_message(anna) == "Привет 👋"
+
+
 async def test_who_leaves_a_room_gets_nothing_from_it_any_more(chat, room, consumer):
     async with enter(chat, room, consumer) as anna:
         async with enter(chat, room, consumer) as boris:

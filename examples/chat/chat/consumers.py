@@ -24,7 +24,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self.channel_layer.group_discard(self.room_group_name, self.channel_name)
 
     async def receive(self, text_data=None, bytes_data=None):
-        data = json.loads(text_data)
+        data = json.loads(text_data or bytes_data)
         await self.channel_layer.group_send(
             self.room_group_name,
             {
@@ -56,7 +56,7 @@ class SyncChatConsumer(WebsocketConsumer):
         self.accept()
 
     def websocket_receive(self, message):
-        data = json.loads(message["text"])
+        data = json.loads(message.get("text") or message["bytes"])
         async_to_sync(self.channel_layer.group_send)(
             self.room_group_name,
             {
