@@ -11,6 +11,7 @@ const WAYS = [
   { name: "socket", title: "WebSocket", about: "One connection, both directions, frames.", start: webSocket },
 ];
 const SHOWN = 60_000; // milliseconds that the charts go back
+const NOTHING = { requests: 0, from_client: 0, to_client: 0 };
 const LATENCIES = 50; // of each way, that the median is of
 
 const page = document.getElementById("page");
@@ -36,6 +37,7 @@ function add(way) {
   find("about").textContent = way.about;
   document.getElementById("ways").append(card);
   Object.assign(way, { find, last: first, events: 0, latencies: [], requests: [], bytes: [], stop: null });
+  Object.assign(way, { before: NOTHING, counted: NOTHING });
 }
 
 function start(way) {
@@ -74,13 +76,25 @@ async function measure() {
 }
 
 function show(way, cost, time) {
-  const bytes = cost.from_client + cost.to_client;
-  way.requests.push([time, cost.requests]);
+  // A server that was started anew counts from zero; what was before still counts here.
+  if (cost.from_client < way.counted.from_client) way.before = totals(way);
+  way.counted = cost;
+  const { requests, from_client, to_client } = totals(way);
+  const bytes = from_client + to_client;
+  way.requests.push([time, requests]);
   way.bytes.push([time, bytes]);
-  way.find("requests").textContent = cost.requests.toLocaleString();
-  way.find("out").textContent = cost.from_client.toLocaleString();
-  way.find("in").textContent = cost.to_client.toLocaleString();
+  way.find("requests").textContent = requests.toLocaleString();
+  way.find("out").textContent = from_client.toLocaleString();
+  way.find("in").textContent = to_client.toLocaleString();
   way.find("each").textContent = way.events ? Math.round(bytes / way.events).toLocaleString() : "–";
+}
+
+function totals({ before, counted }) {
+  return {
+    requests: before.requests + counted.requests,
+    from_client: before.from_client + counted.from_client,
+    to_client: before.to_client + counted.to_client,
+  };
 }
 
 function drawEvents() {
