@@ -35,8 +35,9 @@ def layout(frame: bytes) -> list[dict[str, str]]:
     header, length = header_size(frame)
     masked = bool(frame[1] & 0x80)
     first, second = f"{frame[0]:08b}", f"{frame[1]:08b}"
+    last = first[0] == "1"
     fields = [
-        field("FIN", first[0], "the last fragment of its message" if first[0] == "1" else "more fragments follow"),
+        field("FIN", first[0], "the last fragment of its message" if last else "more fragments follow"),
         field("RSV", first[1:4], "compressed (RFC 7692)" if first[1] == "1" else "no extension"),
         field("opcode", first[4:], OPCODES.get(frame[0] & 0x0F, "reserved")),
         field("MASK", second[0], "masked, as a client must" if masked else "not masked, as a server must"),

@@ -24,6 +24,9 @@ REQUEST = [
 ]
 CLOSE = build_frame(8, (1000).to_bytes(2), mask=MASK)
 
+# What makes the request one for a WebSocket.
+UPGRADE = ("Upgrade", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
+
 # For each talk: what is different in the request, and the frames that follow it. `None` stands for the
 # frame that somebody has made on the page.
 TALKS: dict[str, tuple[dict[str, str | None], list[bytes | None]]] = {
@@ -40,7 +43,7 @@ TALKS: dict[str, tuple[dict[str, str | None], list[bytes | None]]] = {
     ),
     "version": ({"Sec-WebSocket-Version": "12"}, []),
     "key": ({"Sec-WebSocket-Key": "too short"}, []),
-    "request": ({name: None for name in ("Upgrade", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key")}, []),
+    "request": ({name: None for name in UPGRADE}, []),
     "unmasked": ({}, [build_frame(1, b"Hello")]),
     "utf8": ({}, [build_frame(1, b"Hello \xff", mask=MASK)]),
     "reserved": ({}, [build_frame(1, b"Hello", rsv1=True, mask=MASK)]),
@@ -69,9 +72,8 @@ async def talk(name: str, host: str, port: int, yours: bytes) -> AsyncIterator[d
     except OSError as error:
         raise ValueError(f"the server cannot be reached: {error}") from None
     try:
-        async with contextlib.aclosing(conversation(reader, writer, request(changes), frames, yours)) as steps:
-            async for step in steps:
-                yield step
+        async for step in conversation(reader, writer, request(changes), frames, yours):
+            yield step
     except (OSError, EOFError, TimeoutError):
         yield {"note": "The server says no more."}
     finally:

@@ -1,4 +1,4 @@
-"""Examples as their readers run them: by the commands of their READMEs, with cookies, in several processes."""
+"""Examples as their readers run them: by the commands of their READMEs, with cookies, in processes."""
 
 import contextlib
 import http.cookiejar
@@ -54,7 +54,8 @@ def readme_command(example):
     """The first command of an example's README that starts Python or uvicorn, as arguments."""
     text = (EXAMPLES / example / "README.md").read_text()
     arguments = shlex.split(README_COMMAND.search(text)[0], comments=True)
-    return {"python": [sys.executable], "uvicorn": [sys.executable, "-m", "uvicorn"]}[arguments[0]] + arguments[1:]
+    programs = {"python": [sys.executable], "uvicorn": [sys.executable, "-m", "uvicorn"]}
+    return programs[arguments[0]] + arguments[1:]
 
 
 def runserver(project, directory, **variables):

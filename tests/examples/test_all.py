@@ -10,8 +10,11 @@ from .support import EXAMPLES
 
 TABLE = (EXAMPLES / "README.md").read_text()
 NAMES = re.findall(r"^\| \[`([a-z-]+)`\]", TABLE, re.MULTILINE)
-DIRECTORIES = sorted(path.parent.name for path in EXAMPLES.glob("*/requirements.txt"))
-PAGES = [path for path in EXAMPLES.rglob("*.html") if "deploy" not in path.parts]
+# How to deploy is shown beside the examples, and is none.
+DEPLOY = EXAMPLES / "deploy"
+REQUIREMENTS = sorted(EXAMPLES.glob("*/requirements.txt"))
+DIRECTORIES = [path.parent.name for path in REQUIREMENTS if path.parent != DEPLOY]
+PAGES = [path for path in EXAMPLES.rglob("*.html") if not path.is_relative_to(DEPLOY)]
 
 
 def test_the_table_has_every_example():
@@ -31,9 +34,8 @@ def test_a_readme_of_one_screen_names_what_there_is(name):
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "clients"])
 def test_make_starts_it_on_the_port_that_is_asked_for(name):
-    done = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", name, "PORT=8123"], cwd=EXAMPLES.parent, capture_output=True, text=True
-    )
+    command = ["make", "--no-print-directory", "--dry-run", name, "PORT=8123"]
+    done = subprocess.run(command, cwd=EXAMPLES.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     directory = "chat" if name == "chat-redis" else name
     last = done.stdout.replace("\\\n", " ").splitlines()[-1]

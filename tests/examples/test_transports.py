@@ -157,7 +157,8 @@ def test_the_server_notices_that_a_waiting_client_has_gone(quiet_site, visitor, 
 
 
 def test_a_page_of_another_site_may_not_connect(site):
-    with pytest.raises(InvalidStatus) as refused, site.connect("/events/socket/", origin="http://evil.example"):
+    path = "/events/socket/"
+    with pytest.raises(InvalidStatus) as refused, site.connect(path, origin="http://evil.example"):
         pass
     assert refused.value.response.status_code == 403
 

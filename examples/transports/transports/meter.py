@@ -1,9 +1,9 @@
 """Counts what each way of getting events costs each visitor: requests, and bytes in both directions.
 
-ASGI middleware, so it sees all that an application sees: request lines, headers and bodies, and the messages
-of a WebSocket. The rest of HTTP/1.1 and of RFC 6455 follows from these, byte for byte: the status line, the
-headers that the server adds, the sizes of chunks, the headers of frames. What it does not see is TCP/IP below,
-and a ping with its pong (2 + 6 bytes) every 20 seconds of a quiet WebSocket.
+ASGI middleware, so it sees all that an application sees: request lines, headers and bodies, and the
+messages of a WebSocket. The rest of HTTP/1.1 and of RFC 6455 follows from these, byte for byte: the status
+line, the headers that the server adds, the sizes of chunks, the headers of frames. What it does not see is
+TCP/IP below, and a ping with its pong (2 + 6 bytes) every 20 seconds of a quiet WebSocket.
 """
 
 import re

@@ -51,7 +51,10 @@ async function submit(form) {
   try {
     const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
     if (response.redirected) location.reload(); // to the login page: the session has ended
-    else if (response.status === 400) complain(Object.values((await response.json()).errors).flat().join(" "));
+    else if (response.status === 400) {
+      const { errors } = await response.json();
+      complain(Object.values(errors).flat().join(" "));
+    }
     else if (!response.ok) complain(`The server answered with ${response.status}.`);
     else return true;
   } catch {

@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 180;
-const LEFT = 44; // room for the labels
+const LEFT = 52; // room for the labels
 const EDGE = 10;
 
 // Draws lines of [time, value] points, or only the points, between two times.

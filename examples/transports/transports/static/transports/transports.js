@@ -7,7 +7,7 @@ import { longPolling, polling, serverSentEvents, webSocket } from "./ways.js";
 const WAYS = [
   { name: "poll", title: "Polling", about: "Asks again and again; most answers are empty.", start: polling },
   { name: "long-poll", title: "Long polling", about: "The answer waits for the event.", start: longPolling },
-  { name: "stream", title: "Server-sent events", about: "One answer without an end.", start: serverSentEvents },
+  { name: "stream", title: "Server-sent events", about: "One endless answer.", start: serverSentEvents },
   { name: "socket", title: "WebSocket", about: "One connection, both directions, frames.", start: webSocket },
 ];
 const SHOWN = 60_000; // milliseconds that the charts go back
@@ -21,10 +21,14 @@ const happened = document.getElementById("happened");
 const since = document.getElementById("since");
 
 // The server counts for each open page by this name.
-const visitor = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const visitor = Array.from(crypto.getRandomValues(new Uint8Array(8)), hexadecimal).join("");
 
 // Milliseconds that the server's clock is ahead of this one, and how sure that is.
 const clock = { ahead: 0, within: Infinity };
+
+function hexadecimal(byte) {
+  return byte.toString(16).padStart(2, "0");
+}
 
 const now = () => performance.timeOrigin + performance.now();
 const first = Number(page.dataset.number);
@@ -49,7 +53,7 @@ function start(way) {
   });
 }
 
-// Changes nothing that is visible: the way that comes second would wait until the browser has drawn the first.
+// Changes nothing that is visible: what comes second would wait until the browser has drawn the first.
 function receive(way, event) {
   // After a reconnect, one that is known may come again.
   if (event.number <= way.last) return;
@@ -100,7 +104,8 @@ function totals({ before, counted }) {
 function drawEvents() {
   for (const way of WAYS.filter(({ events }) => events > 0)) {
     way.find("last").textContent = way.text;
-    way.find("median").textContent = duration(median(way.latencies.slice(-LATENCIES).map(([, value]) => value)));
+    const recent = way.latencies.slice(-LATENCIES).map(([, value]) => value);
+    way.find("median").textContent = duration(median(recent));
   }
   happened.textContent = Math.max(...WAYS.map(({ events }) => events));
 }
@@ -117,11 +122,12 @@ function drawCharts() {
   }
   const series = (what) => WAYS.map((way) => ({ name: way.name, points: way[what] }));
   const told = (name) => WAYS.map((way) => `${way.title} ${way.find(name).textContent}`).join(", ");
-  const requests = { series: series("requests"), from, to, label: `Requests: ${told("requests")}` };
-  draw(document.getElementById("requests"), requests);
-  draw(document.getElementById("bytes"), { series: series("bytes"), from, to, label: bytesLabel() });
-  const latency = { series: series("latencies"), from, to, logarithmic: true, label: `Median latency: ${told("median")}` };
-  draw(document.getElementById("latency"), latency);
+  const charts = {
+    requests: { series: series("requests"), label: `Requests: ${told("requests")}` },
+    bytes: { series: series("bytes"), label: bytesLabel() },
+    latency: { series: series("latencies"), label: `Median latency: ${told("median")}`, logarithmic: true },
+  };
+  for (const [id, chart] of Object.entries(charts)) draw(document.getElementById(id), { ...chart, from, to });
 }
 
 function bytesLabel() {
