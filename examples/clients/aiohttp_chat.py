@@ -5,6 +5,7 @@ import asyncio
 import sys
 
 import aiohttp
+
 from terminal import typed_lines
 
 

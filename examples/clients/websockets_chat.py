@@ -6,9 +6,10 @@ import asyncio
 import json
 import sys
 
-from terminal import typed_lines
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from terminal import typed_lines
 
 
 async def main(site: str, room: str, name: str) -> None:

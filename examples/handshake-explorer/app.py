@@ -8,11 +8,10 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
+from atalanta import build_frame
 from frames import layout, readings
 from handshake import accept_steps
 from talk import talk
-
-from atalanta import build_frame
 
 HERE = Path(__file__).resolve().parent
 

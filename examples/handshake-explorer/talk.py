@@ -5,9 +5,8 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
-from frames import layout, split
-
 from atalanta import build_frame
+from frames import layout, split
 
 TIMEOUT = 5  # seconds; for what the server should say at once
 PATIENCE = 1  # seconds; for an answer that there may never be
@@ -43,7 +42,7 @@ TALKS: dict[str, tuple[dict[str, str | None], list[bytes | None]]] = {
     ),
     "version": ({"Sec-WebSocket-Version": "12"}, []),
     "key": ({"Sec-WebSocket-Key": "too short"}, []),
-    "request": ({name: None for name in UPGRADE}, []),
+    "request": (dict.fromkeys(UPGRADE), []),
     "unmasked": ({}, [build_frame(1, b"Hello")]),
     "utf8": ({}, [build_frame(1, b"Hello \xff", mask=MASK)]),
     "reserved": ({}, [build_frame(1, b"Hello", rsv1=True, mask=MASK)]),

@@ -54,8 +54,7 @@ async function submit(form) {
     else if (response.status === 400) {
       const { errors } = await response.json();
       complain(Object.values(errors).flat().join(" "));
-    }
-    else if (!response.ok) complain(`The server answered with ${response.status}.`);
+    } else if (!response.ok) complain(`The server answered with ${response.status}.`);
     else return true;
   } catch {
     complain("The server cannot be reached.");
