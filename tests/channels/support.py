@@ -90,7 +90,7 @@ every_dispatch = parametrized("dispatch", DISPATCH)
 
 def channels_code():
     """[(module or class, its names)] of Channels' dispatch: what an app may replace."""
-    names = ["consumer", "db", "utils", "generic.http", "generic.websocket"]
+    names = ["consumer", "db", "utils", "generic.http", "generic.websocket", "security.websocket"]
     modules = [importlib.import_module(f"channels.{name}") for name in names]
     owners = {
         id(owner): owner
