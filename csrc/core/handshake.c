@@ -326,6 +326,39 @@ key_valid(ws_slice key)
            size == 16;
 }
 
+/* The size of "scheme://" at the start of the target (RFC 3986, section 3.1), 0 without one. */
+static size_t
+scheme_size(ws_slice target)
+{
+    size_t at = 0;
+    while (at < target.size && target.data[at] != ':') {
+        const uint8_t c = to_lower(target.data[at]);
+        const bool letter = c >= 'a' && c <= 'z';
+        const bool other = (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.';
+        if (!letter && (at == 0 || !other)) {
+            return 0;
+        }
+        at++;
+    }
+    const bool found = at > 0 && target.size - at >= 3 && memcmp(target.data + at, "://", 3) == 0;
+    return found ? at + 3 : 0;
+}
+
+/* RFC 9112, section 3.2: origin form or absolute form; the others are for CONNECT and OPTIONS. */
+static bool
+target_valid(ws_slice target)
+{
+    if (target.size == 0 || memchr(target.data, '#', target.size) != NULL) {
+        return false;
+    }
+    if (target.data[0] == '/') {
+        return true;
+    }
+    const size_t scheme = scheme_size(target);
+    return scheme > 0 && scheme < target.size && target.data[scheme] != '/' &&
+           target.data[scheme] != '?';
+}
+
 int
 ws_request_validate(const ws_request *request, ws_slice *key)
 {
@@ -335,6 +368,9 @@ ws_request_validate(const ws_request *request, ws_slice *key)
     }
     if (request->minor != 1) {
         return WS_HANDSHAKE_HTTP_VERSION;
+    }
+    if (!target_valid(request->target)) {
+        return WS_HANDSHAKE_TARGET;
     }
     upgrade_facts facts = {0};
     for (size_t i = 0; i < request->header_count; i++) {
@@ -386,7 +422,7 @@ ws_handshake_text(int error)
     case WS_HANDSHAKE_MALFORMED:
         return "malformed HTTP/1.1 request";
     case WS_HANDSHAKE_TOO_MANY_HEADERS:
-        return "too many headers";
+        return "too many or too large request headers";
     case WS_HANDSHAKE_METHOD:
         return "the method of a WebSocket handshake must be GET";
     case WS_HANDSHAKE_HTTP_VERSION:
@@ -403,6 +439,8 @@ ws_handshake_text(int error)
         return "exactly one Sec-WebSocket-Version header, with the value 13, is required";
     case WS_HANDSHAKE_BODY:
         return "a WebSocket handshake must not have a body";
+    case WS_HANDSHAKE_TARGET:
+        return "the target must be a path or a URL, without a fragment";
     default:
         return "bad WebSocket handshake";
     }

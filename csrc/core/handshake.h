@@ -24,7 +24,7 @@ typedef struct {
 
 typedef struct {
     ws_slice method;
-    ws_slice target;    /* as sent, "/path?query" or absolute; its form is the caller's to judge */
+    ws_slice target;    /* as sent; validation tells whether it is "/path?query" or absolute */
     uint8_t minor;      /* of HTTP/1.minor */
     ws_header *headers; /* the caller's array; set before parsing */
     size_t header_capacity;
@@ -41,7 +41,8 @@ typedef enum {
     WS_HANDSHAKE_CONNECTION = -107,       /* 400: Connection lacks "Upgrade" */
     WS_HANDSHAKE_KEY = -108,              /* 400: no key, several, or not base64 of 16 bytes */
     WS_HANDSHAKE_VERSION = -109,          /* 426: Sec-WebSocket-Version is not 13, once */
-    WS_HANDSHAKE_BODY = -110              /* 400: Content-Length not "0", or Transfer-Encoding */
+    WS_HANDSHAKE_BODY = -110,             /* 400: Content-Length not "0", or Transfer-Encoding */
+    WS_HANDSHAKE_TARGET = -111            /* 400: not a path, nor scheme://authority before one */
 } ws_handshake_error;
 
 /* > 0: size of the head, its empty line included; 0: more bytes are needed; < 0: MALFORMED or
@@ -55,7 +56,9 @@ typedef enum {
 int ws_request_parse(ws_request *request, const uint8_t *data, size_t n);
 
 /* 0, or what keeps the request from being an upgrade we can answer: the first in the order METHOD,
- * HTTP_VERSION, HOST, UPGRADE, CONNECTION, BODY, VERSION, KEY. *key is set on success alone. */
+ * HTTP_VERSION, TARGET, HOST, UPGRADE, CONNECTION, BODY, VERSION, KEY. *key is set on success
+ * alone. A fragment in the target is refused (RFC 6455, section 3): it is where a proxy may think
+ * that the path ends. */
 int ws_request_validate(const ws_request *request, ws_slice *key);
 
 /* HTTP status for an error: 400, 405, 426 or 431; a text that says what was wrong. */

@@ -99,26 +99,20 @@ build_subprotocols(const ws_request *request)
     return subprotocols;
 }
 
-/* The origin form of the target: an absolute one (RFC 9112, section 3.2.2) without scheme and
- * authority. */
+/* The target without the scheme and the authority of the absolute form (RFC 9112, section 3.2.2);
+ * what is left may be no path but a query, or nothing. The target was validated. */
 static ws_slice
 origin_form(ws_slice target)
 {
     if (target.size == 0 || target.data[0] == '/') {
         return target;
     }
-    for (size_t i = 0; target.size - i >= 3; i++) {
-        if (memcmp(target.data + i, "://", 3) == 0) {
-            const uint8_t *authority = target.data + i + 3;
-            size_t left = target.size - i - 3;
-            const uint8_t *slash = memchr(authority, '/', left);
-            if (slash == NULL) {
-                return (ws_slice){target.data + i + 1, 1};
-            }
-            return (ws_slice){slash, left - (size_t)(slash - authority)};
-        }
+    const uint8_t *colon = memchr(target.data, ':', target.size);
+    size_t at = colon == NULL ? target.size : (size_t)(colon - target.data) + sizeof("://") - 1;
+    while (at < target.size && target.data[at] != '/' && target.data[at] != '?') {
+        at++;
     }
-    return target;
+    return (ws_slice){target.data + at, target.size - at};
 }
 
 static int
@@ -171,6 +165,9 @@ scope_set_target(Protocol *self, PyObject *scope, ws_slice target)
         size_t path_size = (size_t)(mark - raw.data);
         query = (ws_slice){mark + 1, raw.size - path_size - 1};
         raw.size = path_size;
+    }
+    if (raw.size == 0) {
+        raw = (ws_slice){(const uint8_t *)"/", 1}; /* RFC 9110, section 4.2.3 */
     }
     const module_state *state = self->state;
     PyObject *path = decode_path(raw);

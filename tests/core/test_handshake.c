@@ -309,6 +309,34 @@ test_validate_http_version(void)
           WS_HANDSHAKE_HTTP_VERSION);
 }
 
+#define TARGET(target) "GET " target " HTTP/1.1\r\n" HOST UPGRADE CONNECTION KEY_LINE VERSION "\r\n"
+
+static void
+test_validate_target(void)
+{
+    CHECK(VALIDATES(TARGET("/")) == 0);
+    CHECK(VALIDATES(TARGET("//example.com/?a=b:c://d")) == 0);
+    CHECK(VALIDATES(TARGET("ws://example.com")) == 0);
+    CHECK(VALIDATES(TARGET("HTTP://example.com:80/chat?x")) == 0);
+    CHECK(VALIDATES(TARGET("a+b-c.1://[::1]?x=/y")) == 0);
+    CHECK(VALIDATES(TARGET("*")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("example.com:80")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("chat")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("\\chat")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("?x=http://example.com/chat")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("chat?x=http://example.com/chat")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("://example.com/")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("1a://example.com/")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("http:/example.com/")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("http://")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("http:///chat")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("http://?x")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("http:")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("/chat#")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("/chat?x#y")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("http://example.com/#y")) == WS_HANDSHAKE_TARGET);
+}
+
 static void
 test_validate_host(void)
 {
@@ -417,7 +445,8 @@ static void
 test_validate_order(void)
 {
     CHECK(VALIDATES("PUT / HTTP/1.0\r\nContent-Length: 1\r\n\r\n") == WS_HANDSHAKE_METHOD);
-    CHECK(VALIDATES("GET / HTTP/1.0\r\nContent-Length: 1\r\n\r\n") == WS_HANDSHAKE_HTTP_VERSION);
+    CHECK(VALIDATES("GET * HTTP/1.0\r\nContent-Length: 1\r\n\r\n") == WS_HANDSHAKE_HTTP_VERSION);
+    CHECK(VALIDATES("GET * HTTP/1.1\r\nContent-Length: 1\r\n\r\n") == WS_HANDSHAKE_TARGET);
     CHECK(VALIDATES(LINE "Content-Length: 1\r\n\r\n") == WS_HANDSHAKE_HOST);
     CHECK(VALIDATES(LINE "Content-Length: 1\r\n" HOST "\r\n") == WS_HANDSHAKE_UPGRADE);
     CHECK(VALIDATES(LINE "Content-Length: 1\r\n" HOST UPGRADE "\r\n") ==
@@ -582,6 +611,7 @@ test_response_refusal(void)
     static const char bad[] = "Bad Request\r\nConnection: close\r\n";
     CHECK(refuses(WS_HANDSHAKE_MALFORMED, 400, bad));
     CHECK(refuses(WS_HANDSHAKE_HTTP_VERSION, 400, bad));
+    CHECK(refuses(WS_HANDSHAKE_TARGET, 400, bad));
     CHECK(refuses(WS_HANDSHAKE_HOST, 400, bad));
     CHECK(refuses(WS_HANDSHAKE_UPGRADE, 400, bad));
     CHECK(refuses(WS_HANDSHAKE_CONNECTION, 400, bad));
@@ -600,7 +630,7 @@ test_response_refusal(void)
 static void
 test_texts_differ(void)
 {
-    for (int error = WS_HANDSHAKE_BODY - 1; error < WS_HANDSHAKE_MALFORMED; error++) {
+    for (int error = WS_HANDSHAKE_TARGET - 1; error < WS_HANDSHAKE_MALFORMED; error++) {
         for (int other = error + 1; other <= WS_HANDSHAKE_MALFORMED; other++) {
             CHECK(strcmp(ws_handshake_text(error), ws_handshake_text(other)) != 0);
         }
@@ -626,6 +656,7 @@ main(void)
     RUN(test_validate_good);
     RUN(test_validate_method);
     RUN(test_validate_http_version);
+    RUN(test_validate_target);
     RUN(test_validate_host);
     RUN(test_validate_upgrade);
     RUN(test_validate_connection);
