@@ -150,7 +150,7 @@ sum_queues(const counters *all, queued_bytes *sum)
     int result = list == NULL ? -1 : 0;
     for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(list); i++) {
         const Protocol *connection = (const Protocol *)PyList_GET_ITEM(list, i);
-        sum->received += connection->queue.bytes + connection->kept.size;
+        sum->received += connection->queue.bytes + connection->kept.size - connection->held_at;
         sum->received += (size_t)connection->message.filled;
         sum->sent += connection->output.gathered.size;
         sum->sent += connection->broadcast == NULL ? 0 : connection->broadcast->size;

@@ -95,11 +95,21 @@ take_event(Protocol *self, const ws_event *event)
     return event->type == WS_EVENT_CLOSE ? take_close(self, event) : 0;
 }
 
-/* Reads frames until the bytes or the connection end; what a later call needs is kept. 0, or -1.
- */
-static int
-feed_frames(Protocol *self, const uint8_t *data, size_t n)
+/* Whether what follows the frame has to wait: it inflated to more than may be queued. */
+static bool
+must_hold(const Protocol *self, const ws_event *event)
 {
+    return event->type == WS_EVENT_DATA && event->compressed && self->phase == PHASE_OPEN &&
+           self->failure == 0 && self->queue.bytes > self->limits.queued_bytes;
+}
+
+/* Reads frames until the bytes or the connection end, or the rest must be held; what a later call
+ * needs is kept, and *held is the number of bytes at the end that the caller has to keep. 0, or
+ * -1. */
+static int
+read_frames(Protocol *self, const uint8_t *data, size_t n, size_t *held)
+{
+    *held = 0;
     while (n > 0 && self->failure == 0) {
         ws_event event;
         size_t consumed;
@@ -115,8 +125,23 @@ feed_frames(Protocol *self, const uint8_t *data, size_t n)
         else if (take_event(self, &event) < 0) {
             return -1;
         }
+        else if (n > 0 && must_hold(self, &event)) {
+            self->frames_held = true;
+            *held = n;
+            return 0;
+        }
     }
     return 0;
+}
+
+static int
+feed_frames(Protocol *self, const uint8_t *data, size_t n)
+{
+    size_t held;
+    if (read_frames(self, data, n, &held) < 0) {
+        return -1;
+    }
+    return byte_buffer_append(&self->kept, data + (n - held), held);
 }
 
 /* Frames whose beginning was kept from the last read. */
@@ -140,6 +165,25 @@ incoming_feed_early(Protocol *self)
 {
     byte_buffer bytes = byte_buffer_move(&self->kept);
     int result = feed_frames(self, bytes.data, bytes.size);
+    byte_buffer_drop(&bytes);
+    return result;
+}
+
+int
+incoming_feed_held(Protocol *self)
+{
+    byte_buffer bytes = byte_buffer_move(&self->kept);
+    const size_t at = self->held_at;
+    size_t held;
+    self->frames_held = false;
+    self->held_at = 0;
+    const int result = read_frames(self, bytes.data + at, bytes.size - at, &held);
+    if (result == 0 && held > 0) {
+        /* In their place: copying the rest at every step would cost quadratic time. */
+        self->held_at = bytes.size - held;
+        self->kept = bytes;
+        return 0;
+    }
     byte_buffer_drop(&bytes);
     return result;
 }
@@ -197,6 +241,9 @@ int
 incoming_feed(Protocol *self, uint8_t *data, size_t n, bool headroom)
 {
     self->state->counters->bytes_received += n;
+    if (self->frames_held) {
+        return byte_buffer_append(&self->kept, data, n);
+    }
     if (self->opened) {
         return self->kept.size == 0 ? feed_frames(self, data, n)
                                     : feed_after_kept(self, data, n, headroom);

@@ -20,6 +20,11 @@ int incoming_feed(Protocol *self, uint8_t *data, size_t n, bool headroom);
 /* Reads frames that came before the application accepted. 0, or -1. */
 int incoming_feed_early(Protocol *self);
 
+/* Reads the frames that were held: a read of compressed messages can inflate to a thousand times
+ * its size, so that what follows one that fills the queue waits, with reading paused, until the
+ * queue is empty. Frames may be held again. 0, or -1. */
+int incoming_feed_held(Protocol *self);
+
 /* Where the rest of a large frame may be received: *size bytes at the address returned; NULL for
  * nowhere. */
 uint8_t *incoming_message_space(Protocol *self, size_t *size);

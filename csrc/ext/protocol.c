@@ -183,17 +183,6 @@ protocol_pause_reading(Protocol *self)
 }
 
 int
-protocol_resume_reading(Protocol *self)
-{
-    bool holding = self->output.replies > REPLY_BYTES_MAX && self->phase == PHASE_OPEN;
-    if (!self->reading_paused || holding) {
-        return 0;
-    }
-    self->reading_paused = false;
-    return call_transport(self, self->state->names.resume_reading);
-}
-
-int
 protocol_add_reader(Protocol *self, Waiter *waiter)
 {
     if (self->receive_waiter != NULL && waiter_is_pending(self->receive_waiter)) {
@@ -311,6 +300,8 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
     counters_leave(self);
     writer_detach(self);
     byte_buffer_drop(&self->kept);
+    self->frames_held = false;
+    self->held_at = 0;
     assembly_drop(&self->message);
     compression_drop(self);
     int result = self->loop == NULL ? 0 : session_connection_lost(self);
@@ -375,6 +366,36 @@ act_on_input(Protocol *self)
     return 0;
 }
 
+/* Reads what was held, if there is room for it now. 0, or -1. */
+static int
+release_held_frames(Protocol *self)
+{
+    if (self->phase == PHASE_OPEN && self->queue.count > 0) {
+        return 0;
+    }
+    if (incoming_feed_held(self) < 0 || act_on_input(self) < 0) {
+        return -1;
+    }
+    return writer_flush_later(self);
+}
+
+int
+protocol_resume_reading(Protocol *self)
+{
+    bool stuck = self->output.replies > REPLY_BYTES_MAX && self->phase == PHASE_OPEN;
+    if (stuck || (self->frames_held && release_held_frames(self) < 0)) {
+        return stuck ? 0 : -1;
+    }
+    if (self->frames_held) {
+        return protocol_pause_reading(self);
+    }
+    if (!self->reading_paused) {
+        return 0;
+    }
+    self->reading_paused = false;
+    return call_transport(self, self->state->names.resume_reading);
+}
+
 /* Too much that the application does not take: stop reading until it has. */
 static int
 limit_queue(Protocol *self)
@@ -385,7 +406,8 @@ limit_queue(Protocol *self)
     /* A peer that does not take its pongs must not make us hold more of them. While it only does
      * not take messages, reading goes on: its close frame, or its end, is what frees a send() that
      * waits. */
-    if (self->output.replies > REPLY_BYTES_MAX || self->queue.bytes > self->limits.queued_bytes ||
+    if (self->output.replies > REPLY_BYTES_MAX || self->frames_held ||
+        self->queue.bytes > self->limits.queued_bytes ||
         self->queue.count > self->limits.queued_messages) {
         return protocol_pause_reading(self);
     }
