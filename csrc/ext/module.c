@@ -337,6 +337,9 @@ static int
 state_make_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
 {
     *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (*type == NULL && !PyErr_Occurred()) {
+        PyErr_NoMemory(); /* CPython 3.11 forgets to say so */
+    }
     return *type == NULL ? -1 : 0;
 }
 
@@ -353,25 +356,34 @@ import_name(const char *module_name, const char *name)
     return value;
 }
 
+/* Nothing is called once something has failed. 0, or -1. */
 static int
 state_import(module_state *state)
 {
-    state->cancelled_error = import_name("asyncio", "CancelledError");
-    state->current_task = import_name("asyncio", "current_task");
-    state->enter_task = import_name("asyncio.tasks", "_enter_task");
-    state->leave_task = import_name("asyncio.tasks", "_leave_task");
-    state->get_running_loop = import_name("asyncio", "_get_running_loop");
-    state->deepcopy = import_name("copy", "deepcopy");
-    state->status_phrases = import_name("http.client", "responses");
-    PyObject *dictionary = import_name("weakref", "WeakKeyDictionary");
-    if (dictionary != NULL) {
-        state->loop_states = PyObject_CallNoArgs(dictionary);
-        Py_DECREF(dictionary);
+    PyObject *dictionary = NULL;
+    const struct {
+        PyObject **place;
+        const char *module_name;
+        const char *name;
+    } imports[] = {
+        {&state->cancelled_error, "asyncio", "CancelledError"},
+        {&state->current_task, "asyncio", "current_task"},
+        {&state->enter_task, "asyncio.tasks", "_enter_task"},
+        {&state->leave_task, "asyncio.tasks", "_leave_task"},
+        {&state->get_running_loop, "asyncio", "_get_running_loop"},
+        {&state->deepcopy, "copy", "deepcopy"},
+        {&state->status_phrases, "http.client", "responses"},
+        {&dictionary, "weakref", "WeakKeyDictionary"},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(imports); i++) {
+        *imports[i].place = import_name(imports[i].module_name, imports[i].name);
+        if (*imports[i].place == NULL) {
+            return -1; /* the dictionary comes last */
+        }
     }
-    if (state->cancelled_error == NULL || state->current_task == NULL ||
-        state->enter_task == NULL || state->leave_task == NULL ||
-        state->get_running_loop == NULL || state->deepcopy == NULL ||
-        state->status_phrases == NULL || state->loop_states == NULL) {
+    state->loop_states = PyObject_CallNoArgs(dictionary);
+    Py_DECREF(dictionary);
+    if (state->loop_states == NULL) {
         return -1;
     }
     /* A look into asyncio's own dictionary is worth a call per read; Python 3.14 has none. */
@@ -386,14 +398,12 @@ state_import(module_state *state)
 static int
 state_make_templates(module_state *state)
 {
-    state->context_keyword = PyTuple_Pack(1, state->names.context);
-    state->receive_event = PyDict_New();
-    state->handler_names = PyDict_New();
-    state->asgi_versions = Py_BuildValue("{s:s,s:s}", "version", "3.0", "spec_version", "2.5");
-    state->scope_template = scope_template(state);
-    if (state->context_keyword == NULL || state->receive_event == NULL ||
-        state->handler_names == NULL || state->asgi_versions == NULL ||
-        state->scope_template == NULL) {
+    if ((state->context_keyword = PyTuple_Pack(1, state->names.context)) == NULL ||
+        (state->receive_event = PyDict_New()) == NULL ||
+        (state->handler_names = PyDict_New()) == NULL ||
+        (state->asgi_versions =
+             Py_BuildValue("{s:s,s:s}", "version", "3.0", "spec_version", "2.5")) == NULL ||
+        (state->scope_template = scope_template(state)) == NULL) {
         return -1;
     }
     return PyDict_SetItem(state->receive_event, state->names.type, state->names.receive_type);
@@ -423,12 +433,15 @@ state_make_exceptions(PyObject *module, module_state *state)
                                   "send() after the connection's end: the peer closed it, it was "
                                   "lost, or the server closed it.",
                                   PyExc_OSError, NULL);
+    if (state->client_disconnected == NULL) {
+        return -1;
+    }
     state->parse_error =
         PyErr_NewExceptionWithDoc("atalanta.ParseError",
                                   "The peer broke the WebSocket protocol; close_code says how RFC "
                                   "6455 has the connection closed.",
                                   PyExc_ValueError, NULL);
-    if (state->client_disconnected == NULL || state->parse_error == NULL ||
+    if (state->parse_error == NULL ||
         PyModule_AddObjectRef(module, "ClientDisconnected", state->client_disconnected) < 0) {
         return -1;
     }
