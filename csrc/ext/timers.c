@@ -71,13 +71,13 @@ timers_pong_arrived(Protocol *self)
                                  self->ping_interval - (clock_seconds() - self->ping_sent_at));
 }
 
-/* A payload that this peer cannot foresee: bits of the clock, mixed with an address. */
+/* A payload that this peer cannot foresee: bits of the clock, mixed. No address is among them,
+ * which would tell the peer where memory lies. */
 static void
 choose_payload(Protocol *self)
 {
     uint64_t seed;
     memcpy(&seed, &self->ping_sent_at, sizeof(seed));
-    seed ^= (uint64_t)(uintptr_t)self;
     seed *= UINT64_C(0x9E3779B97F4A7C15);
     seed ^= seed >> 29;
     memcpy(self->ping_payload, &seed, sizeof(self->ping_payload));
