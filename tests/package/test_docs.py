@@ -11,7 +11,7 @@ from atalanta.options import OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 
@@ -82,7 +82,9 @@ def test_make_targets_exist(page):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@each([page for page in PAGES if page.name in ("server.md", "deploy.md", "from-daphne.md", "channels.md")])
+@each(
+    [page for page in PAGES if page.name in ("server.md", "deploy.md", "from-daphne.md", "channels.md", "security.md")]
+)
 def test_options_exist(page):
     known = OTHER_FLAGS.union(*(option.flags for option in OPTIONS))
     known |= {"--ws"}  # uvicorn's
