@@ -125,7 +125,7 @@ test-sanitize: $(VENV)/test-installed
 	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/sanitize -x
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
-	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" $(PARALLEL) tests/asgi tests/ext
+	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" $(PARALLEL) tests/asgi tests/ext tests/security
 
 test-aarch64:
 	tests/core/run_aarch64.sh

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import zlib
-from pathlib import Path
 
 import pytest
 
@@ -11,11 +10,9 @@ from atalanta.metrics import stats
 
 from ..asgi.client import BINARY, CLOSE, PING, PONG, TEXT, Frame, close_payload, frame
 from ..asgi.serving import never_hangs, on_loop, until
+from .memory import MIB, needs_proc, resident_bytes
 
 DEFLATE = (("Sec-WebSocket-Extensions", "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"),)
-MIB = 2**20
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the resident memory from /proc")
 
 
 class Packer:
@@ -27,13 +24,6 @@ class Packer:
     def frame(self, payload, opcode=BINARY):
         data = self.codec.compress(payload) + self.codec.flush(zlib.Z_SYNC_FLUSH)
         return frame(opcode, data[:-4], rsv=4)
-
-
-def resident_bytes():
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
 
 
 @needs_proc

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import struct
-from pathlib import Path
 
 import pytest
 
@@ -11,18 +10,7 @@ from atalanta.metrics import stats
 
 from ..asgi.client import BINARY, CLOSE, CONT, PING, PONG, TEXT, apply_mask, close_payload, frame, frame_header
 from ..asgi.serving import never_hangs, on_loop, until
-
-MIB = 2**20
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the resident memory from /proc")
-
-
-def resident_bytes():
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmRSS")
-
+from .memory import MIB, needs_proc, resident_bytes
 
 # ---- Masks ----
 
