@@ -25,6 +25,9 @@ from atalanta.protocol import Compression
 # A call is done with when it has passed so many times in a row, as a failure may be one it can do without.
 PASSES = 25
 
+# Without memory CPython 3.13 crashes by itself where it makes a type (type_ready) or a function (MAKE_FUNCTION).
+SOUND = sys.version_info < (3, 12)
+
 faults = []
 groups = {}
 
@@ -103,7 +106,7 @@ for function in (
     case("functions")(made)
 
 
-@case("functions")
+@case("functions" if SOUND else "left out")
 def import_module():
     module = importlib.util.module_from_spec(_core.__spec__)
     return functools.partial(_core.__spec__.loader.exec_module, module)
@@ -183,8 +186,7 @@ def group_of(count):
     return group, mailboxes
 
 
-@case("mailboxes")
-async def group_send():
+def sending_to_group(message):
     group, mailboxes = group_of(5)
     waiting = [_core.Events(None, mailbox).__await__() for mailbox in mailboxes[:3]]
     for events in waiting:
@@ -194,7 +196,17 @@ async def group_send():
         for events in waiting:
             events.close()
 
-    return functools.partial(group.send, {"type": "x", "list": [1, {"a": b"b"}], "set": {1}}), after
+    return functools.partial(group.send, message), after
+
+
+@case("mailboxes")
+async def group_send():
+    return sending_to_group({"type": "x", "list": [1, {"a": b"b"}]})
+
+
+@case("mailboxes" if SOUND else "left out")
+async def group_send_with_deepcopy():
+    return sending_to_group({"type": "x", "set": {1}})
 
 
 @case("mailboxes")
