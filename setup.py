@@ -49,6 +49,7 @@ EXT = [
     "events",
     "group",
     "incoming",
+    "lent_buffer",
     "loop_state",
     "mailbox",
     "message_copy",

@@ -7,6 +7,7 @@
 #include "../core/upgrade.h"
 #include "byte_buffer.h"
 #include "clock.h"
+#include "lent_buffer.h"
 #include "loop_state.h"
 
 /* A head that is longer and does not come at once is not for us to judge: h11's limit, so that h11
@@ -30,12 +31,10 @@ typedef struct entry_object {
     PyObject *loop;
     PyObject *connections; /* server_state.connections */
     LoopState *per_loop;
-    PyObject *transport;      /* NULL before connection_made and after the end */
-    PyObject *private_memory; /* bytearray, lent while the shared buffer is not free */
-    byte_buffer kept;         /* what has come and does not suffice */
-    uint8_t *lent; /* first byte of what get_buffer gave out last, until buffer_updated */
-    size_t lent_size;
-    double deadline; /* of clock_seconds() */
+    PyObject *transport; /* NULL before connection_made and after the end */
+    byte_buffer kept;    /* what has come and does not suffice */
+    lent_buffer lent;    /* what get_buffer gave out */
+    double deadline;     /* of clock_seconds() */
     struct entry_object *previous;
     struct entry_object *next;
     bool listed;
@@ -247,9 +246,8 @@ entry_clear(Entry *self)
 {
     entry_unlist(self);
     byte_buffer_drop(&self->kept);
-    self->lent = NULL;
+    lent_buffer_drop(&self->lent);
     Py_CLEAR(self->transport);
-    Py_CLEAR(self->private_memory);
     Py_CLEAR(self->config);
     Py_CLEAR(self->server_state);
     Py_CLEAR(self->app_state);
@@ -264,7 +262,7 @@ entry_traverse(Entry *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->transport);
-    Py_VISIT(self->private_memory);
+    Py_VISIT(self->lent.private_view);
     Py_VISIT(self->config);
     Py_VISIT(self->server_state);
     Py_VISIT(self->app_state);
@@ -398,7 +396,7 @@ entry_connection_lost(Entry *self, PyObject *Py_UNUSED(error))
 {
     entry_unlist(self);
     byte_buffer_drop(&self->kept);
-    self->lent = NULL;
+    self->lent.place = NULL;
     if (self->connections != NULL && PySet_Discard(self->connections, (PyObject *)self) < 0) {
         return NULL;
     }
@@ -414,54 +412,21 @@ entry_eof_received(Entry *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Memory of this connection's own, for a read inside another read. */
-static PyObject *
-lend_private(Entry *self)
-{
-    if (self->private_memory == NULL) {
-        self->private_memory = PyByteArray_FromStringAndSize(NULL, UNDECIDED_MAX);
-        if (self->private_memory == NULL) {
-            return NULL;
-        }
-    }
-    self->lent = (uint8_t *)PyByteArray_AS_STRING(self->private_memory);
-    self->lent_size = UNDECIDED_MAX;
-    return PyMemoryView_FromObject(self->private_memory);
-}
-
 static PyObject *
 entry_get_buffer(Entry *self, PyObject *Py_UNUSED(size_hint))
 {
     if (check_initialised(self) < 0) {
         return NULL;
     }
-    if (self->per_loop->parsing) {
-        return lend_private(self);
-    }
-    self->lent = loop_state_buffer(self->per_loop);
-    self->lent_size = RECEIVE_BUFFER_SIZE;
-    return Py_NewRef(self->per_loop->view);
+    return lent_buffer_lend_view(&self->lent, self->per_loop);
 }
 
 static PyObject *
 entry_buffer_updated(Entry *self, PyObject *size)
 {
-    const Py_ssize_t n = PyLong_AsSsize_t(size);
-    if (n == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    const uint8_t *data = self->lent;
-    if (data == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "buffer_updated() without get_buffer()");
-        return NULL;
-    }
-    if (n < 0 || (size_t)n > self->lent_size) {
-        PyErr_Format(PyExc_ValueError, "buffer_updated() expected a size of 0 to %zu, got %zd",
-                     self->lent_size, n);
-        return NULL;
-    }
-    self->lent = NULL;
-    if (entry_feed(self, data, (size_t)n) < 0) {
+    size_t n;
+    const uint8_t *data = lent_buffer_take_back(&self->lent, size, &n);
+    if (data == NULL || entry_feed(self, data, n) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

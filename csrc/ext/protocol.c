@@ -97,9 +97,7 @@ protocol_clear(Protocol *self)
     Py_CLEAR(self->root_path);
     Py_CLEAR(self->app_state);
     Py_CLEAR(self->default_headers);
-    Py_CLEAR(self->private_view);
-    PyMem_Free(self->private_memory);
-    self->private_memory = NULL;
+    lent_buffer_drop(&self->lent);
     assembly_drop(&self->message);
     Py_CLEAR(self->peer_reason);
     Py_CLEAR(self->accept_key);
@@ -121,7 +119,7 @@ protocol_traverse(Protocol *self, visitproc visit, void *arg)
     Py_VISIT(self->root_path);
     Py_VISIT(self->app_state);
     Py_VISIT(self->default_headers);
-    Py_VISIT(self->private_view);
+    Py_VISIT(self->lent.private_view);
     Py_VISIT(self->peer_reason);
     Py_VISIT(self->accept_key);
     Py_VISIT(self->scope);
@@ -296,7 +294,7 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
 {
     PyObject *transport = self->transport;
     self->transport = NULL;
-    self->lent = NULL;
+    self->lent.place = NULL;
     counters_leave(self);
     writer_detach(self);
     byte_buffer_drop(&self->kept);
@@ -440,40 +438,6 @@ handle_input(Protocol *self, uint8_t *data, size_t n, bool headroom)
 }
 
 static PyObject *
-lend_message_space(Protocol *self)
-{
-    size_t size;
-    uint8_t *place = incoming_message_space(self, &size);
-    if (place == NULL) {
-        return NULL;
-    }
-    self->lent = place;
-    self->lent_size = size;
-    return PyMemoryView_FromMemory((char *)place, (Py_ssize_t)size, PyBUF_WRITE);
-}
-
-/* Memory of this connection's own, for a read inside another read. */
-static PyObject *
-lend_private(Protocol *self)
-{
-    if (self->private_view == NULL) {
-        self->private_memory = PyMem_Malloc(RECEIVE_BUFFER_HEADROOM + RECEIVE_BUFFER_SIZE);
-        if (self->private_memory == NULL) {
-            return PyErr_NoMemory();
-        }
-        self->private_view =
-            PyMemoryView_FromMemory((char *)self->private_memory + RECEIVE_BUFFER_HEADROOM,
-                                    RECEIVE_BUFFER_SIZE, PyBUF_WRITE);
-        if (self->private_view == NULL) {
-            return NULL;
-        }
-    }
-    self->lent = self->private_memory + RECEIVE_BUFFER_HEADROOM;
-    self->lent_size = RECEIVE_BUFFER_SIZE;
-    return Py_NewRef(self->private_view);
-}
-
-static PyObject *
 protocol_get_buffer(Protocol *self, PyObject *Py_UNUSED(size_hint))
 {
     if (check_initialised(self) < 0) {
@@ -481,41 +445,25 @@ protocol_get_buffer(Protocol *self, PyObject *Py_UNUSED(size_hint))
     }
     self->handed_over = true;
     if (self->message.bytes != NULL) {
-        PyObject *view = lend_message_space(self);
-        if (view != NULL || PyErr_Occurred()) {
-            return view;
+        size_t size;
+        uint8_t *place = incoming_message_space(self, &size);
+        if (place != NULL) {
+            return lent_buffer_lend_place(&self->lent, place, size);
         }
     }
-    if (self->per_loop->parsing) {
-        return lend_private(self);
-    }
-    self->lent = loop_state_buffer(self->per_loop);
-    self->lent_size = RECEIVE_BUFFER_SIZE;
-    return Py_NewRef(self->per_loop->view);
+    return lent_buffer_lend_view(&self->lent, self->per_loop);
 }
 
 static PyObject *
 protocol_buffer_updated(Protocol *self, PyObject *size)
 {
-    Py_ssize_t n = PyLong_AsSsize_t(size);
-    if (n == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    uint8_t *data = self->lent;
+    size_t n;
+    uint8_t *data = lent_buffer_take_back(&self->lent, size, &n);
     if (data == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "buffer_updated() without get_buffer()");
         return NULL;
     }
-    if (n < 0 || (size_t)n > self->lent_size) {
-        PyErr_Format(PyExc_ValueError, "buffer_updated() expected a size of 0 to %zu, got %zd",
-                     self->lent_size, n);
-        return NULL;
-    }
-    self->lent = NULL;
-    bool headroom =
-        data == loop_state_buffer(self->per_loop) ||
-        (self->private_memory != NULL && data == self->private_memory + RECEIVE_BUFFER_HEADROOM);
-    if (handle_input(self, data, (size_t)n, headroom) < 0) {
+    const bool headroom = lent_buffer_has_headroom(&self->lent, self->per_loop, data);
+    if (handle_input(self, data, n, headroom) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -13,6 +13,7 @@
 #include "assembly.h"
 #include "byte_buffer.h"
 #include "connection_limits.h"
+#include "lent_buffer.h"
 #include "loop_state.h"
 #include "message_queue.h"
 #include "timer_queue.h"
@@ -82,12 +83,9 @@ typedef struct protocol_object {
     PyObject *transport; /* NULL before connection_made and after connection_lost */
     bool handed_over;    /* the transport calls us itself, not the HTTP protocol that made us */
     bool in_read_callback;
-    bool closing;           /* we have told the transport to close */
-    bool reading_paused;    /* by us */
-    PyObject *private_view; /* lent while the shared buffer is not free, with its memory */
-    uint8_t *private_memory;
-    uint8_t *lent; /* first byte of what get_buffer gave out last, until buffer_updated */
-    size_t lent_size;
+    bool closing;        /* we have told the transport to close */
+    bool reading_paused; /* by us */
+    lent_buffer lent;    /* what get_buffer gave out */
 
     /* incoming.c */
     ws_conn conn;
