@@ -56,6 +56,7 @@ EXT = [
     "message_queue",
     "module",
     "parser",
+    "poller",
     "protocol",
     "response",
     "scope",

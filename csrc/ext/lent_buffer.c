@@ -19,8 +19,8 @@ make_private(lent_buffer *lent)
         }
     }
     if (lent->private_view == NULL) {
-        lent->private_view = PyMemoryView_FromMemory((char *)private_place(lent),
-                                                     RECEIVE_BUFFER_SIZE, PyBUF_WRITE);
+        lent->private_view =
+            PyMemoryView_FromMemory((char *)private_place(lent), RECEIVE_BUFFER_SIZE, PyBUF_WRITE);
     }
     return lent->private_view == NULL ? -1 : 0;
 }

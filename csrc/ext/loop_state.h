@@ -1,8 +1,8 @@
 /* LoopState: what the connections of one event loop share.
  *
  * The receive buffer (idle connections own none), the rule that one resume runs at a time, and the
- * Turn and the TimerQueue that the loop is going to call. It must not refer to its loop: it is the
- * value of a dictionary with weak keys. */
+ * Turn, the TimerQueue and the Poller that the loop is going to call. It must not refer to its
+ * loop: it is the value of a dictionary with weak keys. */
 #ifndef ATALANTA_EXT_LOOP_STATE_H
 #define ATALANTA_EXT_LOOP_STATE_H
 
@@ -16,6 +16,7 @@
 struct timer_queue_object;
 struct turn_object;
 struct entry_object;
+struct poller_object;
 
 typedef struct loop_state_object {
     PyObject_HEAD
@@ -26,6 +27,7 @@ typedef struct loop_state_object {
     bool resuming;            /* a task is being run from a read callback */
     struct turn_object *turn; /* borrowed: the loop owns what it is going to call; NULL for none */
     struct timer_queue_object *timers; /* likewise */
+    struct poller_object *poller;      /* likewise */
     struct entry_object
         *entries; /* borrowed: connections whose first bytes have not come or not been judged */
     bool entries_watched; /* the loop is going to look for those that are overdue */

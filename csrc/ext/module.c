@@ -12,6 +12,7 @@
 #include "loop_state.h"
 #include "mailbox.h"
 #include "parser.h"
+#include "poller.h"
 #include "protocol.h"
 #include "scope.h"
 #include "timer_queue.h"
@@ -465,6 +466,7 @@ module_exec(PyObject *module)
         state_make_type(module, &loop_state_spec, &state->loop_state_type) < 0 ||
         state_make_type(module, &mailbox_spec, &state->mailbox_type) < 0 ||
         state_make_type(module, &parser_spec, &state->parser_type) < 0 ||
+        state_make_type(module, &poller_spec, &state->poller_type) < 0 ||
         state_make_type(module, &protocol_spec, &state->protocol_type) < 0 ||
         state_make_type(module, &timer_queue_spec, &state->timer_queue_type) < 0 ||
         state_make_type(module, &turn_spec, &state->turn_type) < 0 ||
@@ -502,6 +504,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->loop_state_type);
     Py_VISIT(state->mailbox_type);
     Py_VISIT(state->parser_type);
+    Py_VISIT(state->poller_type);
     Py_VISIT(state->protocol_type);
     Py_VISIT(state->timer_queue_type);
     Py_VISIT(state->turn_type);
@@ -541,6 +544,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->loop_state_type);
     Py_CLEAR(state->mailbox_type);
     Py_CLEAR(state->parser_type);
+    Py_CLEAR(state->poller_type);
     Py_CLEAR(state->protocol_type);
     Py_CLEAR(state->timer_queue_type);
     Py_CLEAR(state->turn_type);

@@ -18,11 +18,13 @@
 #define ATALANTA_NAMES(X)                                                                         \
     X(abort, "abort")                                                                             \
     X(accept_type, "websocket.accept")                                                            \
+    X(add_reader, "add_reader")                                                                   \
     X(asgi, "asgi")                                                                               \
     X(body, "body")                                                                               \
     X(body_type, "websocket.http.response.body")                                                  \
     X(broadcast_type, "broadcast.message")                                                        \
     X(bytes, "bytes")                                                                             \
+    X(call_exception_handler, "call_exception_handler")                                           \
     X(call_later, "call_later")                                                                   \
     X(call_soon, "call_soon")                                                                     \
     X(call_soon_threadsafe, "call_soon_threadsafe")                                               \
@@ -41,6 +43,7 @@
     X(extensions, "extensions")                                                                   \
     X(first_request_timeout, "first_request_timeout")                                             \
     X(get_extra_info, "get_extra_info")                                                           \
+    X(get_protocol, "get_protocol")                                                               \
     X(get_write_buffer_size, "get_write_buffer_size")                                             \
     X(hand_over, "_hand_over")                                                                    \
     X(handshake_answered, "handshake_answered")                                                   \
@@ -113,6 +116,7 @@ typedef struct {
     PyTypeObject *loop_state_type;
     PyTypeObject *mailbox_type;
     PyTypeObject *parser_type;
+    PyTypeObject *poller_type;
     PyTypeObject *protocol_type;
     PyTypeObject *timer_queue_type;
     PyTypeObject *turn_type;

@@ -27,6 +27,7 @@ protocol_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(
         return NULL;
     }
     self->output.descriptor = -1;
+    self->polled = -1;
     self->phase = PHASE_CLOSED;
     self->state = module_state_of((PyObject *)self);
     if (self->state == NULL) {
@@ -86,6 +87,7 @@ protocol_clear(Protocol *self)
 {
     counters_leave(self);
     timers_forget(self);
+    poller_leave(self);
     writer_detach(self);
     broadcast_leave(self);
     compression_drop(self);
@@ -177,7 +179,7 @@ protocol_pause_reading(Protocol *self)
     }
     self->reading_paused = true;
     self->state->counters->read_pauses++;
-    return call_transport(self, self->state->names.pause_reading);
+    return poller_pause(self) ? 0 : call_transport(self, self->state->names.pause_reading);
 }
 
 int
@@ -296,6 +298,7 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
     self->transport = NULL;
     self->lent.place = NULL;
     counters_leave(self);
+    poller_leave(self);
     writer_detach(self);
     byte_buffer_drop(&self->kept);
     self->frames_held = false;
@@ -391,6 +394,10 @@ protocol_resume_reading(Protocol *self)
         return 0;
     }
     self->reading_paused = false;
+    const int resumed = poller_resume(self);
+    if (resumed != 0) {
+        return resumed < 0 ? -1 : 0;
+    }
     return call_transport(self, self->state->names.resume_reading);
 }
 
@@ -437,6 +444,27 @@ handle_input(Protocol *self, uint8_t *data, size_t n, bool headroom)
     return writer_flush(self) < 0 ? -1 : limit_queue(self);
 }
 
+uint8_t *
+protocol_receive_space(Protocol *self, size_t *size)
+{
+    if (self->message.bytes != NULL) {
+        uint8_t *place = incoming_message_space(self, size);
+        if (place != NULL) {
+            return place;
+        }
+    }
+    *size = RECEIVE_BUFFER_SIZE;
+    return lent_buffer_lend(&self->lent, self->per_loop);
+}
+
+int
+protocol_received(Protocol *self, uint8_t *place, size_t n)
+{
+    self->lent.place = NULL;
+    const bool headroom = lent_buffer_has_headroom(&self->lent, self->per_loop, place);
+    return handle_input(self, place, n, headroom);
+}
+
 static PyObject *
 protocol_get_buffer(Protocol *self, PyObject *Py_UNUSED(size_hint))
 {
@@ -462,8 +490,7 @@ protocol_buffer_updated(Protocol *self, PyObject *size)
     if (data == NULL) {
         return NULL;
     }
-    const bool headroom = lent_buffer_has_headroom(&self->lent, self->per_loop, data);
-    if (handle_input(self, data, n, headroom) < 0) {
+    if (protocol_received(self, data, n) < 0 || poller_take(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -1,9 +1,9 @@
 /* The connection: one C object is the asyncio protocol of one WebSocket.
  *
  * This header gives its fields, each in the room of the unit that changes it; the units are
- * protocol.c (asyncio's callbacks), incoming.c (bytes to messages), session.c (ASGI's states),
- * writer.c (output) and timers.c. Any call into Python may end the connection: units look at
- * `transport` and `phase` again after one. */
+ * protocol.c (asyncio's callbacks), poller.c (receiving), incoming.c (bytes to messages),
+ * session.c (ASGI's states), writer.c (output) and timers.c. Any call into Python may end the
+ * connection: units look at `transport` and `phase` again after one. */
 #ifndef ATALANTA_EXT_PROTOCOL_H
 #define ATALANTA_EXT_PROTOCOL_H
 
@@ -16,6 +16,7 @@
 #include "lent_buffer.h"
 #include "loop_state.h"
 #include "message_queue.h"
+#include "poller.h"
 #include "timer_queue.h"
 #include "waiter.h"
 
@@ -87,6 +88,10 @@ typedef struct protocol_object {
     bool reading_paused; /* by us */
     lent_buffer lent;    /* what get_buffer gave out */
 
+    /* poller.c */
+    reading_side reading;
+    int polled; /* the descriptor that is watched, or -1 */
+
     /* incoming.c */
     ws_conn conn;
     byte_buffer
@@ -141,6 +146,12 @@ typedef struct protocol_object {
 } Protocol;
 
 extern PyType_Spec protocol_spec;
+
+/* Where the next bytes from the socket go. NULL with MemoryError. */
+uint8_t *protocol_receive_space(Protocol *self, size_t *size);
+
+/* Acts on n bytes that were received there. 0, or -1. */
+int protocol_received(Protocol *self, uint8_t *place, size_t n);
 
 /* Resumes the task in receive() if there is something for it: at once from a read callback where
  * that is sound, else in a later turn of the loop. 0, or -1. */

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import socket
 import subprocess
 import sys
 import weakref
@@ -15,7 +16,7 @@ import pytest
 from atalanta import ClientDisconnected, Parser, _core
 from atalanta._core import Dispatcher, Entry, Events, Group, Mailbox
 
-from .connection import Connection, client_frames, connect, opened, read, text, turn
+from .connection import REQUEST, Connection, client_frames, connect, opened, read, text, turn
 from .reference import BINARY, MASK, encode
 
 NAMES = [
@@ -28,11 +29,14 @@ NAMES = [
     "LoopState",
     "Mailbox",
     "Parser",
+    "Poller",
     "Protocol",
     "TimerQueue",
     "Turn",
     "Waiter",
 ]
+if sys.platform != "linux":
+    NAMES.remove("Poller")  # there is none
 # Those that are made by calling their type.
 PUBLIC = ["Dispatcher", "Entry", "Events", "Group", "Mailbox", "Parser", "Protocol"]
 ROUNDS = 500
@@ -48,6 +52,7 @@ async def specimens():
     group.add("channel", mailbox)
     events = Events(None, mailbox)
     return {
+        **({"Poller": await poller()} if "Poller" in NAMES else {}),
         "Awaitable": receiving,
         "Callable": connection.receive,
         "Dispatcher": Dispatcher(events, print, None, bool),
@@ -75,6 +80,18 @@ async def queue_of_timers():
         )
         await opened(ping_interval=60.0)
     [callback] = scheduled
+    return callback
+
+
+async def poller():
+    """What a loop is told to call when sockets of its connections are ready."""
+    watched = []
+    loop = asyncio.get_running_loop()
+    add_reader = loop.add_reader
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "add_reader", lambda *args: watched.append(args[1]) or add_reader(*args))
+        await use_socket(None)
+    [callback] = watched
     return callback
 
 
@@ -266,6 +283,22 @@ async def use_sends_after_the_end(connection):
 
 async def use_connections(connection):
     await opened()
+
+
+async def use_socket(connection):
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    other = Connection()
+    with theirs:
+        await loop.connect_accepted_socket(lambda: other, ours)
+        other.data_received(REQUEST)
+        await other.receive()
+        await other.send({"type": "websocket.accept"})
+        theirs.send(client_frames("hello"))
+        await other.receive()
+    while other.transport is not None:
+        await turn()
+    await turn()
 
 
 async def use_refused_connections(connection):
