@@ -7,12 +7,9 @@
 #include "../core/upgrade.h"
 #include "byte_buffer.h"
 #include "clock.h"
+#include "counters.h"
 #include "lent_buffer.h"
 #include "loop_state.h"
-
-/* A head that is longer and does not come at once is not for us to judge: h11's limit, so that h11
- * can refuse it. */
-#define UNDECIDED_MAX (16 * 1024)
 
 /* Up to this many bytes are judged at each read; beyond, only when a line has ended: bytes that
  * come one by one must not cost quadratic time. */
@@ -103,6 +100,7 @@ entry_expire(Entry *self)
     Py_INCREF(self);
     entry_unlist(self);
     PyObject *begun = self->kept.size > 0 ? Py_True : Py_False;
+    self->state->counters->refused[REFUSED_REQUEST_TIMEOUT] += begun == Py_True ? 1 : 0;
     byte_buffer_drop(&self->kept);
     PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, self->state->names.overdue,
                                                   self->transport, begun, NULL);
@@ -337,6 +335,23 @@ serves_websockets(const Entry *self)
     return ours;
 }
 
+/* Keeps what leaves the request undecided. 1; 0 for more than an upgrade request may have, which
+ * is not for us to judge; or -1. */
+static int
+entry_keep(Entry *self, const uint8_t *data, size_t n)
+{
+    PyObject *value = PyObject_GetAttr((PyObject *)self, self->state->names.max_undecided_size);
+    const size_t limit = value == NULL ? (size_t)-1 : PyLong_AsSize_t(value);
+    Py_XDECREF(value);
+    if (limit == (size_t)-1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (self->kept.size > limit || n > limit - self->kept.size) {
+        return 0;
+    }
+    return byte_buffer_append(&self->kept, data, n) < 0 ? -1 : 1;
+}
+
 static int
 entry_feed(Entry *self, const uint8_t *data, size_t n)
 {
@@ -362,8 +377,11 @@ entry_feed(Entry *self, const uint8_t *data, size_t n)
                 look ? ws_upgrade_judge(self->kept.data, self->kept.size) : WS_UPGRADE_UNDECIDED;
             n = 0;
         }
-        if (verdict == WS_UPGRADE_UNDECIDED && self->kept.size + n <= UNDECIDED_MAX) {
-            return byte_buffer_append(&self->kept, data, n);
+        if (verdict == WS_UPGRADE_UNDECIDED) {
+            const int kept = entry_keep(self, data, n);
+            if (kept != 0) {
+                return kept < 0 ? -1 : 0;
+            }
         }
     }
     return entry_decide(self,

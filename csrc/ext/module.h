@@ -53,6 +53,7 @@
     X(keepalive_expired, "keepalive_expired")                                                     \
     X(load, "load")                                                                               \
     X(loaded, "loaded")                                                                           \
+    X(max_undecided_size, "max_undecided_size")                                                   \
     X(more_body, "more_body")                                                                     \
     X(overdue, "_overdue")                                                                        \
     X(path, "path")                                                                               \

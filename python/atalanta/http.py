@@ -8,12 +8,14 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
+from h11._connection import DEFAULT_MAX_INCOMPLETE_EVENT_SIZE
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.importer import import_from_string
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import get_remote_addr
 
 from atalanta._core import Entry
-from atalanta.protocol import TRACE
+from atalanta.protocol import TRACE, log_limit
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -53,7 +55,8 @@ class HttpProtocol(Entry, asyncio.BufferedProtocol):
 
     first_request_timeout: float = 20.0
     """Seconds for the first request, as long as it may still be an upgrade; 0 for no limit. Then the
-    connection is closed, with status 408 if a part of a request has come."""
+    connection is closed, with status 408 if a part of a request has come, which the log and `stats()` call a
+    request_timeout."""
 
     alpn_protocols = AlpnProtocols()
 
@@ -76,6 +79,17 @@ class HttpProtocol(Entry, asyncio.BufferedProtocol):
     def http_class(cls) -> Any:
         """The class that `http` names."""
         return import_http_class(cls.http) if isinstance(cls.http, str) else cls.http
+
+    @property
+    def max_undecided_size(self) -> int:
+        """Bytes that are kept of a request that may still be an upgrade: as many as one may have. What is
+        too much for uvicorn's h11 class is for that class to refuse."""
+        websockets: Any = self.config.ws_protocol_class
+        size: int = websockets.settings.max_request_size
+        if issubclass(self.http_class(), H11Protocol):
+            own = self.config.h11_max_incomplete_event_size
+            return min(size, DEFAULT_MAX_INCOMPLETE_EVENT_SIZE if own is None else own)
+        return size
 
     def connection_lost(self, exc: Exception | None) -> None:
         if logger.level <= TRACE and self.transport is not None:
@@ -108,6 +122,10 @@ class HttpProtocol(Entry, asyncio.BufferedProtocol):
     def _overdue(self, transport: asyncio.Transport, begun: bool) -> None:
         """No whole request within `first_request_timeout`; `begun` if a part of one has come."""
         if begun:
+            websockets: Any = self.config.ws_protocol_class
+            option = websockets.option_names.get("request_timeout")
+            text = f"request incomplete within {self.first_request_timeout:g} seconds"
+            log_limit(name(transport), "request_timeout", text, option)
             defaults = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
             transport.write(
                 b"HTTP/1.1 408 Request Timeout\r\n%scontent-length: 0\r\nconnection: close\r\n\r\n" % defaults
@@ -115,7 +133,12 @@ class HttpProtocol(Entry, asyncio.BufferedProtocol):
         transport.close()
 
 
+def name(transport: asyncio.Transport) -> str:
+    """The connection as lines of uvicorn's HTTP classes begin, with what parts it from the rest."""
+    client = get_remote_addr(transport)
+    return "%s:%d - " % client if client else ""
+
+
 def log_transport(transport: asyncio.Transport, text: str) -> None:
     """A line as uvicorn's HTTP classes write it."""
-    client = get_remote_addr(transport)
-    logger.log(TRACE, "%s%s", "%s:%d - " % client if client else "", text)
+    logger.log(TRACE, "%s%s", name(transport), text)

@@ -46,6 +46,13 @@ class Compression(NamedTuple):
 limit_log = RateLimited()
 
 
+def log_limit(prefix: str, limit: str, text: str, option: str | None) -> None:
+    """Log that a client is refused or closed for a limit, unless a line about it was written just before."""
+    if limit_log.admits(limit):
+        named = f" ({option})" if option else ""
+        logger.warning("%s%s%s%s", prefix, text, named, limit_log.others(limit))
+
+
 class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
     """One WebSocket connection of a uvicorn server.
 
@@ -198,16 +205,7 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
 
     def limit_exceeded(self, limit: str, text: str) -> None:
         """Log that the connection is refused or closed for a limit: at most a line a second for each."""
-        if not limit_log.admits(limit):
-            return
-        option = self.option_names.get(limit)
-        logger.warning(
-            "%s %s%s%s",
-            self.name(),
-            text,
-            f" ({option})" if option else "",
-            limit_log.others(limit),
-        )
+        log_limit(f"{self.name()} ", limit, text, self.option_names.get(limit))
 
     def request_incomplete(self) -> None:
         """A part of the request has arrived: its rest has its time."""

@@ -5,14 +5,19 @@ That HTTP answers are uvicorn's is test_http_exchanges.py's to show.
 
 import asyncio
 import gc
+import re
 import ssl
 
 import pytest
 import trustme
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from atalanta import HttpProtocol, WebSocketProtocol
 from atalanta._core import Entry
+from atalanta.metrics import stats
+from atalanta.protocol import limit_log
+from atalanta.settings import Settings
 
 from .client import BINARY, TEXT, frame, request
 from .serving import Driven, never_hangs, on_loop, until
@@ -35,6 +40,13 @@ def front():
     """A class of ours in front of one that records: front.http.fed."""
     behind = type("Recording", (Behind,), {"fed": []})
     return type("Front", (HttpProtocol,), {"http": behind, "__slots__": ()})
+
+
+@pytest.fixture(autouse=True)
+def fresh_log():
+    """Every test may write its line about a limit."""
+    limit_log.next_at.clear()
+    limit_log.held_back.clear()
 
 
 # ---- What is served without uvicorn's class ----
@@ -202,18 +214,58 @@ async def test_the_first_byte_decides_where_it_can(serve, front):
             await until(lambda data=data: data in front.http.fed)
 
 
+@pytest.mark.parametrize(("settings", "limit"), [(Settings(), 65_536), (Settings(max_request_size=5000), 5000)])
 @on_loop
-async def test_a_head_that_does_not_end_is_given_away(serve, front):
-    async with serve(http=front) as server:
+async def test_a_head_longer_than_max_request_size_is_given_away(serve, front, settings, limit):
+    """Until then it may still be an upgrade."""
+    await given_away_at(limit, serve, front, WebSocketProtocol.configured(settings))
+
+
+@pytest.mark.parametrize(("own", "limit"), [(None, 16_384), (8000, 8000), (200_000, 65_536)])
+@on_loop
+async def test_a_head_that_h11_would_not_keep_either_is_given_away(serve, own, limit):
+    class Recording(H11Protocol):
+        fed = []
+
+        def data_received(self, data):
+            self.fed.append(data)
+            super().data_received(data)
+
+    front = type("Front", (HttpProtocol,), {"http": Recording, "__slots__": ()})
+    await given_away_at(limit, serve, front, WebSocketProtocol, h11_max_incomplete_event_size=own)
+
+
+async def given_away_at(limit, serve, front, ws, **options):
+    async with serve(http=front, ws=ws, **options) as server:
         client = await server.open()
-        start = request(headers=[("X-Long", "x" * 20_000)])
-        await client.write(start[:10_000])
-        await until(lambda: server.state.connections)
-        assert front.http.fed == []
-        await client.write(start[10_000:-10])
+        start = request(headers=[("X-Long", "x" * limit)])
+        await client.write_segments(start[:limit], [1000] * (limit // 1000))
+        await server.elsewhere()
+        assert [len(data) for data in front.http.fed] == [len(b"NONSENSE\r\n\r\n")]
+        front.http.fed.clear()
+        await client.write(start[limit : limit + 1])
         await until(lambda: front.http.fed)
-        await asyncio.sleep(0.01)
-        assert b"".join(front.http.fed) == start[:-10]
+        assert front.http.fed == [start[: limit + 1]]
+
+
+@pytest.mark.parametrize("size", [5000, 5001])
+@pytest.mark.parametrize("pieces", [[], [4000], [4990]])
+@on_loop
+async def test_an_upgrade_longer_than_max_request_size_gets_a_431(serve, caplog, size, pieces):
+    """Whether it comes whole, or by way of uvicorn's class, which it is given away to in the end."""
+    refused = stats()["handshakes_refused"]["max_request_size"]
+    ws = WebSocketProtocol.configured(Settings(max_request_size=5000))
+    async with serve(http=OURS, ws=ws) as server:
+        client = await server.open()
+        head = request(headers=[("X-Long", "x" * 4000), ("X", "")])
+        await client.write_segments(head.replace(b"X: ", b"X: " + b"x" * (size - len(head))), pieces)
+        if size <= 5000:
+            await (await server.app.next()).accept()
+            assert (await client.read_response()).status == 101
+        else:
+            assert (await client.read_response()).status == 431
+            assert stats()["handshakes_refused"]["max_request_size"] == refused + 1
+            assert any("max_request_size (5000 bytes)" in record.getMessage() for record in caplog.records)
 
 
 @on_loop
@@ -260,6 +312,34 @@ async def test_a_connection_that_says_nothing_is_closed(serve):
         assert [type(member) for member in server.state.connections] == [Hasty]
         await never_hangs(client.wait_eof())
         await server.idle()
+
+
+@on_loop
+async def test_what_the_limit_ends_is_counted_and_logged_where_it_is_answered(serve, caplog):
+    refused = stats()["handshakes_refused"]["request_timeout"]
+    async with serve(http=Hasty) as server:
+        silent = await server.open()
+        await never_hangs(silent.wait_eof())
+        assert stats()["handshakes_refused"]["request_timeout"] == refused
+        clients = [await server.open() for _ in range(3)]
+        for client in clients:
+            await client.write(request()[:-2])
+        for client in clients:
+            assert (await never_hangs(client.read_response())).status == 408
+        await server.idle()
+    assert stats()["handshakes_refused"]["request_timeout"] == refused + 3
+    [line] = [record.getMessage() for record in caplog.records if "incomplete" in record.getMessage()]
+    assert re.fullmatch(r"127\.0\.0\.1:\d+ - request incomplete within 0\.15 seconds", line)
+
+
+@on_loop
+async def test_the_line_names_the_option_of_a_server_that_has_one(serve, caplog):
+    ws = type("Named", (WebSocketProtocol,), {"option_names": {"request_timeout": "--request-timeout"}})
+    async with serve(http=Hasty, ws=ws) as server:
+        client = await server.open()
+        await client.write(b"G")
+        assert (await never_hangs(client.read_response())).status == 408
+    assert any(record.getMessage().endswith(" seconds (--request-timeout)") for record in caplog.records)
 
 
 @pytest.mark.parametrize("size", [1, 20, -1])
@@ -344,6 +424,21 @@ async def test_shutdown_closes_connections_without_a_request(serve):
         await silent.wait_eof()
         await half.wait_gone()
         await server.idle()
+
+
+@pytest.mark.parametrize("limit", [3, 4])
+@on_loop
+async def test_limit_concurrency_counts_connections_that_have_sent_no_request(serve, limit):
+    """As uvicorn's own classes do: a connection counts from its beginning, the one that asks included."""
+    async with serve(http=OURS, limit_concurrency=limit) as server:
+        _silent, half = await server.open(), await server.open()
+        await half.write(request()[:30])
+        await until(lambda: len(server.state.connections) == 2)
+        client = await server.open()
+        await client.write(request())
+        if limit == 4:
+            await (await server.app.next()).accept()
+        assert (await client.read_response()).status == (503 if limit == 3 else 101)
 
 
 @pytest.mark.parametrize("limit", [None, 40])
