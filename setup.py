@@ -43,6 +43,7 @@ EXT = [
     "connection_limits",
     "coroutine",
     "counters",
+    "delivery",
     "denial",
     "dispatcher",
     "entry",

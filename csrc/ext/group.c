@@ -1,41 +1,21 @@
 /* Group: see group.h. Members lie in an array, so that a message costs each of them a reference
  * and an entry in its mailbox; a dict from channel to place finds them by name. A member that
- * leaves is replaced by the last one.
- *
- * Sending calls into Python (the loop's call_soon, destructors), which may change the group: a
- * message goes to those who were members when it was sent. */
+ * leaves is replaced by the last one. */
 #include "group.h"
 
-#include <math.h>
-
-#include "broadcast.h"
 #include "clock.h"
-#include "mailbox.h"
-#include "message_copy.h"
+#include "delivery.h"
 
-typedef struct {
-    PyObject *channel;
-    Mailbox *mailbox;
-    double joined; /* clock_seconds of the last join */
-} membership;
+#define MEMBERS_ROOM_FIRST 4
 
-typedef struct {
-    PyObject_HEAD
-    module_state *state; /* borrowed: the type keeps the module alive */
-    PyObject *places;    /* dict: channel -> index into members */
-    membership *members;
-    size_t count;
-    size_t room;
-    double expiry;    /* seconds from the last join to the end of a membership */
-    int keeps_unread; /* a message that expires unread does not end its channel's membership */
-} Group;
+/* ---- Places ---- */
 
-/* ---- Members ---- */
-
-/* The member's place; -1 if there is none, -2 with an exception. */
-static Py_ssize_t
-group_find(Group *self, PyObject *channel)
+Py_ssize_t
+group_find(const Group *self, PyObject *channel)
 {
+    if (self->places == NULL) {
+        return -1; /* cleared by the garbage collector */
+    }
     PyObject *place = PyDict_GetItemWithError(self->places, channel);
     if (place == NULL) {
         return PyErr_Occurred() ? -2 : -1;
@@ -55,30 +35,107 @@ group_set_place(Group *self, PyObject *channel, size_t place)
     return result;
 }
 
-static int
-group_grow(Group *self)
+/* ---- Lists of members ---- */
+
+member_list *
+group_share_members(Group *self)
 {
-    size_t room = self->room == 0 ? 4 : self->room * 2;
-    membership *members = PyMem_Realloc(self->members, room * sizeof(*members));
-    if (members == NULL) {
+    if (self->members != NULL) {
+        self->members->owners++;
+    }
+    return self->members;
+}
+
+void
+members_release(member_list *members)
+{
+    if (members == NULL || --members->owners > 0) {
+        return;
+    }
+    for (size_t i = 0; i < members->count; i++) {
+        Py_DECREF(members->items[i].channel);
+        Py_DECREF(members->items[i].mailbox);
+    }
+    PyMem_Free(members);
+}
+
+int
+members_traverse(const member_list *members, visitproc visit, void *arg)
+{
+    for (size_t i = 0; members != NULL && i < members->count; i++) {
+        Py_VISIT(members->items[i].channel);
+        Py_VISIT(members->items[i].mailbox);
+    }
+    return 0;
+}
+
+/* A list of its own for somebody who shares it. NULL with MemoryError. */
+static member_list *
+members_copy(const member_list *members, size_t room)
+{
+    member_list *copy = PyMem_Malloc(sizeof(*copy) + room * sizeof(copy->items[0]));
+    if (copy == NULL) {
         PyErr_NoMemory();
+        return NULL;
+    }
+    *copy = (member_list){.owners = 1, .room = room};
+    for (; members != NULL && copy->count < members->count; copy->count++) {
+        copy->items[copy->count] = members->items[copy->count];
+        Py_INCREF(copy->items[copy->count].channel);
+        Py_INCREF(copy->items[copy->count].mailbox);
+    }
+    return copy;
+}
+
+/* Sees to it that the list can be changed, with room for so many. 0, or -1. */
+static int
+group_own_members(Group *self, size_t count)
+{
+    member_list *members = self->members;
+    size_t room = members == NULL ? MEMBERS_ROOM_FIRST : members->room;
+    while (room < count) {
+        room *= 2;
+    }
+    if (members != NULL && members->owners == 1) {
+        if (room == members->room) {
+            return 0;
+        }
+        members = PyMem_Realloc(members, sizeof(*members) + room * sizeof(members->items[0]));
+        if (members == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        members->room = room;
+        self->members = members;
+        return 0;
+    }
+    self->members = members_copy(members, room);
+    if (self->members == NULL) {
+        self->members = members;
         return -1;
     }
-    self->members = members;
-    self->room = room;
+    if (members != NULL) {
+        members->owners--; /* there are others, or it would not have been copied */
+    }
     return 0;
+}
+
+/* ---- Members ---- */
+
+static size_t
+group_count(const Group *self)
+{
+    return self->members == NULL ? 0 : self->members->count;
 }
 
 static int
 group_append(Group *self, PyObject *channel, Mailbox *mailbox, double now)
 {
-    if (self->count == self->room && group_grow(self) < 0) {
+    size_t count = group_count(self);
+    if (group_own_members(self, count + 1) < 0 || group_set_place(self, channel, count) < 0) {
         return -1;
     }
-    if (group_set_place(self, channel, self->count) < 0) {
-        return -1;
-    }
-    self->members[self->count++] =
+    self->members->items[self->members->count++] =
         (membership){.channel = Py_NewRef(channel),
                      .mailbox = (Mailbox *)Py_NewRef((PyObject *)mailbox),
                      .joined = now};
@@ -90,13 +147,18 @@ group_append(Group *self, PyObject *channel, Mailbox *mailbox, double now)
 static int
 group_remove(Group *self, size_t place)
 {
-    membership removed = self->members[place];
-    size_t last = self->count - 1;
-    if (place != last && group_set_place(self, self->members[last].channel, place) < 0) {
+    size_t last = group_count(self) - 1;
+    if (group_own_members(self, 0) < 0) {
         return -1;
     }
-    self->members[place] = self->members[last];
-    self->count = last;
+    membership *items = self->members->items;
+    membership removed = items[place];
+    if (place != last && group_set_place(self, items[last].channel, place) < 0) {
+        return -1;
+    }
+    items[place] = items[last];
+    self->members->count = last;
+    self->departures++;
     int result = PyDict_DelItem(self->places, removed.channel);
     removed.mailbox->groups--;
     Py_DECREF(removed.channel);
@@ -104,9 +166,8 @@ group_remove(Group *self, size_t place)
     return result;
 }
 
-/* Whether the membership has ended: too old, or its channel lets messages expire unread. */
-static bool
-member_is_void(const Group *self, const membership *member, double now)
+bool
+group_member_is_void(const Group *self, const membership *member, double now)
 {
     bool unread = !self->keeps_unread && member->joined < member->mailbox->lapsed;
     return unread || now - member->joined > self->expiry;
@@ -138,18 +199,16 @@ group_init(Group *self, PyObject *args, PyObject *kwargs)
 static int
 group_tp_clear(Group *self)
 {
-    membership *members = self->members;
-    size_t count = self->count;
+    member_list *members = self->members;
     self->members = NULL;
-    self->count = 0;
-    self->room = 0;
-    for (size_t i = 0; i < count; i++) {
-        members[i].mailbox->groups--;
-        Py_DECREF(members[i].channel);
-        Py_DECREF(members[i].mailbox);
+    for (size_t i = 0; members != NULL && i < members->count; i++) {
+        members->items[i].mailbox->groups--;
     }
-    PyMem_Free(members);
+    members_release(members);
     Py_CLEAR(self->places);
+    Delivery *line = self->line;
+    self->line = NULL;
+    delivery_drop(line);
     return 0;
 }
 
@@ -158,11 +217,8 @@ group_traverse(Group *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->places);
-    for (size_t i = 0; i < self->count; i++) {
-        Py_VISIT(self->members[i].channel);
-        Py_VISIT(self->members[i].mailbox);
-    }
-    return 0;
+    Py_VISIT(self->line);
+    return members_traverse(self->members, visit, arg);
 }
 
 static void
@@ -201,8 +257,11 @@ group_add(Group *self, PyObject *args)
     if (place == -2) {
         return NULL;
     }
-    if (place >= 0 && self->members[place].mailbox == mailbox) {
-        self->members[place].joined = clock_seconds();
+    if (place >= 0 && self->members->items[place].mailbox == mailbox) {
+        if (group_own_members(self, 0) < 0) {
+            return NULL;
+        }
+        self->members->items[place].joined = clock_seconds();
         Py_RETURN_FALSE;
     }
     if (place >= 0 && group_remove(self, (size_t)place) < 0) {
@@ -230,49 +289,11 @@ group_discard(Group *self, PyObject *channel)
     return PyBool_FromLong(place >= 0);
 }
 
-typedef enum { DELIVERY_FULL, DELIVERY_DONE, DELIVERY_VOID } delivery;
-
-/* One message on its way to all members. */
-typedef struct {
-    PyObject *message;
-    broadcast_frames frames; /* of a broadcast */
-    PyObject *loop;          /* that runs in this thread, for a broadcast; else NULL */
-    double now;
-    double expiry; /* seconds, or MAILBOX_EXPIRY */
-} group_message;
-
-/* Whether the message is a broadcast and the member's connection may be written to here. */
-static bool
-goes_to_connection(const group_message *message, const Mailbox *mailbox)
+int
+group_remove_void(Group *self, double now)
 {
-    const Protocol *connection = mailbox->connection;
-    return message->loop != NULL && connection != NULL && connection->broadcast != NULL &&
-           connection->loop == message->loop && connection->phase == PHASE_OPEN;
-}
-
-/* A delivery to one who was a member when the message was sent, or -1. */
-static int
-deliver(const Group *self, const membership *member, group_message *message)
-{
-    mailbox_expire(member->mailbox, message->now);
-    if (member_is_void(self, member, message->now)) {
-        return DELIVERY_VOID;
-    }
-    if (!goes_to_connection(message, member->mailbox)) {
-        return mailbox_put(member->mailbox, message->message, message->now, message->expiry);
-    }
-    Protocol *connection = (Protocol *)Py_NewRef((PyObject *)member->mailbox->connection);
-    int result = broadcast_write(connection, &message->frames);
-    Py_DECREF(connection);
-    return result;
-}
-
-/* Ends memberships that are over. 0, or -1. */
-static int
-remove_void(Group *self, double now)
-{
-    for (size_t i = 0; i < self->count;) {
-        if (!member_is_void(self, &self->members[i], now)) {
+    for (size_t i = 0; i < group_count(self);) {
+        if (!group_member_is_void(self, &self->members->items[i], now)) {
             i++;
         }
         else if (group_remove(self, i) < 0) {
@@ -282,102 +303,27 @@ remove_void(Group *self, double now)
     return 0;
 }
 
-/* Delivers to every member; counts deliveries by kind. 0, or -1. */
-static int
-deliver_to_all(Group *self, group_message *message, Py_ssize_t counts[3])
-{
-    size_t count = self->count;
-    membership *members = PyMem_Malloc((count + 1) * sizeof(*members));
-    if (members == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (size_t i = 0; i < count; i++) {
-        members[i] = self->members[i];
-        Py_INCREF(members[i].mailbox);
-    }
-    int result = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (result >= 0) {
-            result = deliver(self, &members[i], message);
-        }
-        if (result >= 0) {
-            counts[result]++;
-        }
-        Py_DECREF(members[i].mailbox);
-    }
-    PyMem_Free(members);
-    if (result >= 0 && counts[DELIVERY_VOID] > 0) {
-        result = remove_void(self, message->now);
-    }
-    return result < 0 ? -1 : 0;
-}
-
-static void
-group_message_end(group_message *message)
-{
-    broadcast_frames_end(&message->frames);
-    Py_CLEAR(message->loop);
-    Py_CLEAR(message->message);
-}
-
-/* Prepares a message, whose type and shape decide whether it is a broadcast: applications may use
- * the type for events of their own. 0, or -1. */
-static int
-group_message_begin(const Group *self, PyObject *event, PyObject *expiry, group_message *message)
-{
-    const module_state *state = self->state;
-    *message = (group_message){.now = clock_seconds(), .expiry = mailbox_parse_expiry(expiry)};
-    if (isnan(message->expiry)) {
-        return -1;
-    }
-    PyObject *type = PyDict_Check(event) ? PyDict_GetItem(event, state->names.type) : NULL;
-    int broadcast =
-        type == NULL ? 0 : PyObject_RichCompareBool(type, state->names.broadcast_type, Py_EQ);
-    if (broadcast < 0) {
-        return -1;
-    }
-    message->message = message_copy(state, event);
-    if (message->message == NULL) {
-        return -1;
-    }
-    if (broadcast && broadcast_frames_begin(&message->frames, state, event) > 0) {
-        message->loop = PyObject_CallNoArgs(state->get_running_loop);
-    }
-    if (PyErr_Occurred()) {
-        group_message_end(message);
-        return -1;
-    }
-    return 0;
-}
-
 PyDoc_STRVAR(
     send_doc,
     "send($self, message, expiry=None, /)\n--\n\n"
-    "Put a copy of the message into every member's mailbox and wake their readers. A message of "
-    "type\n"
-    "\"broadcast.message\" is written to the connections that are attached, past their "
-    "consumers.\n"
-    "An `expiry` in seconds takes the place of the mailboxes'.\n\n"
-    "Returns how many got it and how many did not, as they were full. Ends memberships that have\n"
+    "An awaitable that puts a copy of the message into the mailbox of everyone who is a member\n"
+    "now, and wakes their readers; it gives the loop back in between. A message of type\n"
+    "\"broadcast.message\" is written to the connections that are attached, past their\n"
+    "consumers. An `expiry` in seconds takes the place of the mailboxes'.\n\n"
+    "Gives how many got it and how many did not, as they were full. Ends memberships that have\n"
     "expired, and those of channels on which a message has expired unread.");
 
 static PyObject *
 group_send(Group *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    group_message message;
     if (nargs < 1 || nargs > 2) {
         PyErr_Format(PyExc_TypeError, "send() takes 1 or 2 arguments, got %zd", nargs);
         return NULL;
     }
-    if (group_check(self) < 0 ||
-        group_message_begin(self, args[0], nargs > 1 ? args[1] : NULL, &message) < 0) {
+    if (group_check(self) < 0) {
         return NULL;
     }
-    Py_ssize_t counts[3] = {0, 0, 0};
-    int result = deliver_to_all(self, &message, counts);
-    group_message_end(&message);
-    return result < 0 ? NULL : Py_BuildValue("nn", counts[DELIVERY_DONE], counts[DELIVERY_FULL]);
+    return delivery_new(self, args[0], nargs > 1 ? args[1] : NULL);
 }
 
 PyDoc_STRVAR(expire_doc, "expire($self, /)\n--\n\n"
@@ -386,10 +332,10 @@ PyDoc_STRVAR(expire_doc, "expire($self, /)\n--\n\n"
 static PyObject *
 group_expire(Group *self, PyObject *Py_UNUSED(ignored))
 {
-    if (remove_void(self, clock_seconds()) < 0) {
+    if (group_remove_void(self, clock_seconds()) < 0) {
         return NULL;
     }
-    return PyLong_FromSize_t(self->count);
+    return PyLong_FromSize_t(group_count(self));
 }
 
 PyDoc_STRVAR(members_doc, "members($self, /)\n--\n\n"
@@ -400,23 +346,26 @@ group_members(Group *self, PyObject *Py_UNUSED(ignored))
 {
     PyObject *result = PyDict_New();
     double now = clock_seconds();
-    for (size_t i = 0; result != NULL && i < self->count; i++) {
-        if (member_is_void(self, &self->members[i], now)) {
+    member_list *members = group_share_members(self);
+    for (size_t i = 0; members != NULL && result != NULL && i < members->count; i++) {
+        const membership *member = &members->items[i];
+        if (group_member_is_void(self, member, now)) {
             continue;
         }
-        PyObject *age = PyFloat_FromDouble(now - self->members[i].joined);
-        if (age == NULL || PyDict_SetItem(result, self->members[i].channel, age) < 0) {
+        PyObject *age = PyFloat_FromDouble(now - member->joined);
+        if (age == NULL || PyDict_SetItem(result, member->channel, age) < 0) {
             Py_CLEAR(result);
         }
         Py_XDECREF(age);
     }
+    members_release(members);
     return result;
 }
 
 static Py_ssize_t
 group_length(Group *self)
 {
-    return (Py_ssize_t)self->count;
+    return (Py_ssize_t)group_count(self);
 }
 
 static PyMethodDef group_methods[] = {

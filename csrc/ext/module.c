@@ -5,6 +5,7 @@
 #include "../core/handshake.h"
 #include "awaitable.h"
 #include "callable.h"
+#include "delivery.h"
 #include "dispatcher.h"
 #include "entry.h"
 #include "events.h"
@@ -462,6 +463,7 @@ module_exec(PyObject *module)
         state_make_type(module, &dispatcher_spec, &state->dispatcher_type) < 0 ||
         state_make_type(module, &entry_spec, &state->entry_type) < 0 ||
         state_make_type(module, &events_spec, &state->events_type) < 0 ||
+        state_make_type(module, &delivery_spec, &state->delivery_type) < 0 ||
         state_make_type(module, &group_spec, &state->group_type) < 0 ||
         state_make_type(module, &loop_state_spec, &state->loop_state_type) < 0 ||
         state_make_type(module, &mailbox_spec, &state->mailbox_type) < 0 ||
@@ -500,6 +502,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->dispatcher_type);
     Py_VISIT(state->entry_type);
     Py_VISIT(state->events_type);
+    Py_VISIT(state->delivery_type);
     Py_VISIT(state->group_type);
     Py_VISIT(state->loop_state_type);
     Py_VISIT(state->mailbox_type);
@@ -540,6 +543,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->dispatcher_type);
     Py_CLEAR(state->entry_type);
     Py_CLEAR(state->events_type);
+    Py_CLEAR(state->delivery_type);
     Py_CLEAR(state->group_type);
     Py_CLEAR(state->loop_state_type);
     Py_CLEAR(state->mailbox_type);

@@ -113,6 +113,7 @@ typedef struct {
     PyTypeObject *dispatcher_type;
     PyTypeObject *entry_type;
     PyTypeObject *events_type;
+    PyTypeObject *delivery_type;
     PyTypeObject *group_type;
     PyTypeObject *loop_state_type;
     PyTypeObject *mailbox_type;

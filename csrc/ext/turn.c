@@ -7,12 +7,6 @@
 #include "protocol.h"
 #include "writer.h"
 
-/* Seconds of resuming tasks, or of flushing, after which the loop gets to run. */
-#define TURN_BUDGET 0.001
-
-/* Items between two looks at the clock. */
-#define STEPS_PER_LOOK 8
-
 /* A growing list of objects; all zero bytes is an empty one. */
 typedef struct {
     PyObject **items;
@@ -188,7 +182,7 @@ turn_resume_tasks(Turn *self)
         result = waiter_wake_now((Waiter *)waiter);
         per_loop->resuming = false;
         Py_DECREF(waiter);
-        if (self->resumed % STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
+        if (self->resumed % TURN_STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
             break;
         }
     }
@@ -211,7 +205,7 @@ turn_flush_outputs(Turn *self)
             PyErr_WriteUnraisable((PyObject *)protocol);
         }
         Py_DECREF(protocol);
-        if (self->flushed % STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
+        if (self->flushed % TURN_STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
             break;
         }
     }

@@ -9,6 +9,12 @@
 #include "module.h"
 #include "waiter.h"
 
+/* Seconds of resuming tasks, of flushing, or of delivering, after which the loop gets to run. */
+#define TURN_BUDGET 0.001
+
+/* Items between two looks at the clock. */
+#define TURN_STEPS_PER_LOOK 8
+
 struct protocol_object;
 typedef struct turn_object Turn;
 

@@ -133,7 +133,7 @@ async def test_broadcasts_that_wait_for_a_slow_client_come_before_the_close_fram
 
         await call.do(fill)
         for number in range(3):
-            group.send({"type": "broadcast.message", "text": f"broadcast {number}"})
+            await group.send({"type": "broadcast.message", "text": f"broadcast {number}"})
         stopping = asyncio.create_task(server.server.shutdown())
         await until(lambda: server.protocols()[0].close_code == 1012, "the close frame is sent")
         client.writer.transport.resume_reading()

@@ -145,7 +145,7 @@ async def test_broadcasts_that_a_slow_client_did_not_get(serve, policy, dropped,
         await call.do(fill)
         before = stats()
         for _ in range(5):
-            group.send({"type": "broadcast.message", "text": "x" * 10})
+            await group.send({"type": "broadcast.message", "text": "x" * 10})
         now = changes(before)
         assert now.get("broadcasts_dropped", 0) == dropped
         assert now.get("limits_exceeded.broadcast_limit", 0) == (1 if policy == "close" else 0)
@@ -172,7 +172,7 @@ async def test_a_broadcast_is_a_message_to_each(serve):
             group.add(str(number), mailbox)
             clients.append(client)
         before = stats()
-        group.send({"type": "broadcast.message", "text": "to all"})
+        await group.send({"type": "broadcast.message", "text": "to all"})
         assert [await client.read_text() for client in clients] == ["to all"] * 3
         now = changes(before)
         assert (now["messages_sent"], now["bytes_sent"]) == (3, 3 * 8)

@@ -133,6 +133,16 @@ def address(buffer):
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
+def deliver(group, *message):
+    """A whole group message at once; what awaiting its delivery gives."""
+    delivery = group.send(*message)
+    while True:
+        try:
+            next(delivery)
+        except StopIteration as end:
+            return end.value
+
+
 async def turn(count=1):
     """Lets everything that is due run; callbacks made meanwhile run in later turns."""
     for _ in range(count):

@@ -11,7 +11,18 @@ import pytest
 from atalanta import ClientDisconnected
 from atalanta._core import Events, Group, Mailbox
 
-from .connection import FakeTransport, between_tasks, connect, opened, payloads, read, running, text, turn
+from .connection import (
+    FakeTransport,
+    between_tasks,
+    connect,
+    deliver,
+    opened,
+    payloads,
+    read,
+    running,
+    text,
+    turn,
+)
 from .reference import BINARY, CLOSE, MASK, TEXT, encode, split
 from .test_compression import EVERYTHING, FORGETFUL, OFFER, PROSE, SETTINGS, accepted, compressing, sent
 
@@ -59,7 +70,7 @@ def size(payload):
 )
 async def test_every_member_gets_the_same_frame_and_no_event(value):
     group, connections, boxes = await members(3)
-    assert group.send(broadcast(value)) == (3, 0)
+    assert deliver(group, broadcast(value)) == (3, 0)
     await turn()
     expected = encode(TEXT if isinstance(value, str) else BINARY, value)
     for connection, box in zip(connections, boxes, strict=True):
@@ -72,7 +83,7 @@ async def test_an_application_that_waits_is_not_woken():
     taking = asyncio.ensure_future(next_of(box))
     await turn()
     assert box.waiting
-    group.send(broadcast("past it"))
+    deliver(group, broadcast("past it"))
     await turn(3)
     assert written(connection) == [b"past it"] and box.waiting and not taking.done()
     taking.cancel()
@@ -86,7 +97,7 @@ async def test_many_in_one_turn_are_one_write_in_order_with_own_sends():
     group, (connection,), _ = await members(1)
     for number in range(50):
         await connection.send(text(f"own {number}"))
-        group.send(broadcast(f"all {number}"))
+        deliver(group, broadcast(f"all {number}"))
     await turn()
     assert len(connection.transport.writes) == 1
     assert written(connection) == [b"%s %d" % (kind, n) for n in range(50) for kind in (b"own", b"all")]
@@ -101,7 +112,7 @@ async def test_inside_a_read_callback():
         await send({"type": "websocket.accept"})
         while (event := await receive())["type"] == "websocket.receive":
             await send(text(f"own {event['text']}"))
-            group.send(broadcast(f"all {event['text']}"))
+            deliver(group, broadcast(f"all {event['text']}"))
 
     connections = [connect(app) for _ in range(2)]
     await turn(3)
@@ -119,7 +130,7 @@ async def test_inside_a_read_callback():
 async def test_a_broadcast_overtakes_what_waits_in_the_mailbox():
     group, (connection,), (box,) = await members(1)
     box.put({"type": "event"})
-    assert group.send(broadcast("first")) == (1, 0)
+    assert deliver(group, broadcast("first")) == (1, 0)
     await turn()
     assert written(connection) == [b"first"] and await messages(box) == [{"type": "event"}]
 
@@ -133,7 +144,7 @@ async def test_a_member_that_does_not_take_part_gets_an_event_of_its_own():
     for number, other in enumerate(others):
         group.add(f"other{number}", other)
     message = broadcast("hello")
-    assert group.send(message) == (3, 0)
+    assert deliver(group, message) == (3, 0)
     await turn()
     assert written(connection) == [b"hello"] and len(box) == 0
     first, second = [(await messages(other))[0] for other in others]
@@ -144,7 +155,7 @@ async def test_after_detach_it_is_an_event_again():
     group, (connection,), (box,) = await members(1)
     box.detach()
     box.detach()
-    assert group.send(broadcast("hello")) == (1, 0)
+    assert deliver(group, broadcast("hello")) == (1, 0)
     await turn()
     assert written(connection) == [] and await messages(box) == [broadcast("hello")]
 
@@ -155,7 +166,7 @@ async def test_other_types_are_events():
         {"type": "chat.message", "text": "x"}, {"text": "x"}, {"type": None}, {"type": "broadcast_message"},
     ]
     for message in others:
-        assert group.send(message) == (1, 0)
+        assert deliver(group, message) == (1, 0)
     await turn()
     assert written(connection) == [] and len(box) == 4
 
@@ -163,14 +174,14 @@ async def test_other_types_are_events():
 async def test_not_accepted_yet_and_not_open_any_more():
     group, waiting = Group(60), connect()
     box = member(group, waiting)
-    assert group.send(broadcast("early")) == (1, 0)
+    assert deliver(group, broadcast("early")) == (1, 0)
     await waiting.receive()
     await waiting.send({"type": "websocket.accept"})
     await turn()
     assert waiting.transport.written().endswith(b"\r\n\r\n")
     assert await messages(box) == [broadcast("early")]
     await waiting.send({"type": "websocket.close"})
-    assert group.send(broadcast("late")) == (1, 0)
+    assert deliver(group, broadcast("late")) == (1, 0)
     await turn()
     assert [opcode for _, _, opcode, *_ in split(waiting.transport.written())] == [CLOSE]
     assert await messages(box) == [broadcast("late")]
@@ -191,7 +202,7 @@ async def test_a_connection_that_has_ended_gets_nothing_written(end):
         await connection.receive()
         await connection.send({"type": "websocket.close"})
     before = len(connection.transport.writes) if connection.transport else 0
-    assert group.send(broadcast("late")) == (1, 0)
+    assert deliver(group, broadcast("late")) == (1, 0)
     await turn(2)
     assert connection.transport is None or len(connection.transport.writes) == before
     assert len(box) == 1
@@ -202,9 +213,9 @@ async def test_from_another_thread_and_another_loop_it_is_an_event():
     results = []
 
     async def elsewhere():
-        results.append(group.send(broadcast("loop")))
+        results.append(deliver(group, broadcast("loop")))
 
-    for call in (lambda: results.append(group.send(broadcast("thread"))), lambda: asyncio.run(elsewhere())):
+    for call in (lambda: results.append(deliver(group, broadcast("thread"))), lambda: asyncio.run(elsewhere())):
         thread = threading.Thread(target=call)
         thread.start()
         await asyncio.to_thread(thread.join)
@@ -224,7 +235,7 @@ async def test_from_another_thread_and_another_loop_it_is_an_event():
 async def test_a_message_of_another_shape_is_an_ordinary_event(message):
     """The name is not ours alone: groups of applications that had it before must work as they did."""
     group, (connection,), (box,) = await members(1)
-    assert group.send(message) == (1, 0)
+    assert deliver(group, message) == (1, 0)
     await turn()
     assert written(connection) == [] and await messages(box) == [message]
 
@@ -232,10 +243,10 @@ async def test_a_message_of_another_shape_is_an_ordinary_event(message):
 async def test_text_that_has_no_utf8_reaches_nobody():
     group, (connection,), (box,) = await members(1)
     with pytest.raises(UnicodeEncodeError):
-        group.send(broadcast("\ud800"))
+        deliver(group, broadcast("\ud800"))
     await turn()
     assert written(connection) == [] and len(box) == 0
-    group.send(broadcast("fine"))
+    deliver(group, broadcast("fine"))
     await turn()
     assert written(connection) == [b"fine"]
 
@@ -247,14 +258,14 @@ async def test_frames_wait_while_the_transport_is_full_and_go_out_in_order_befor
     group, (slow, other), _ = await members(2)
     await slow.send(text("before"))
     slow.pause_writing()
-    assert [group.send(broadcast(str(n))) for n in range(3)] == [(2, 0)] * 3
+    assert [deliver(group, broadcast(str(n))) for n in range(3)] == [(2, 0)] * 3
     sending = asyncio.ensure_future(slow.send(text("own")))
     await turn(2)
     assert written(other) == [b"0", b"1", b"2"]
     assert written(slow) == [b"before"] and not sending.done()
-    group.send(broadcast("3"))
+    deliver(group, broadcast("3"))
     slow.resume_writing()
-    group.send(broadcast("4"))
+    deliver(group, broadcast("4"))
     await sending
     await turn()
     assert written(slow) == [b"0", b"1", b"2", b"3", b"4", b"own"]
@@ -265,10 +276,10 @@ async def test_skip_drops_the_new_ones_and_keeps_the_limit_to_the_byte():
     group, (connection,), _ = await members(1, limit=3 * frame, policy="skip")
     connection.pause_writing()
     values = [str(number).zfill(98) for number in range(6)]
-    assert [group.send(broadcast(value)) for value in values] == [(1, 0)] * 3 + [(0, 1)] * 3
+    assert [deliver(group, broadcast(value)) for value in values] == [(1, 0)] * 3 + [(0, 1)] * 3
     connection.resume_writing()
     assert written(connection) == [value.encode() for value in values[:3]]
-    group.send(broadcast("again"))
+    deliver(group, broadcast("again"))
     await turn()
     assert written(connection) == [b"again"]
 
@@ -276,7 +287,7 @@ async def test_skip_drops_the_new_ones_and_keeps_the_limit_to_the_byte():
 async def test_skip_takes_a_smaller_one_that_fits_after_a_larger_that_does_not():
     group, (connection,), _ = await members(1, limit=100)
     connection.pause_writing()
-    results = [group.send(broadcast("x" * count)) for count in (50, 60, 40)]
+    results = [deliver(group, broadcast("x" * count)) for count in (50, 60, 40)]
     assert results == [(1, 0), (0, 1), (1, 0)]
     connection.resume_writing()
     assert written(connection) == [b"x" * 50, b"x" * 40]
@@ -287,7 +298,7 @@ async def test_drop_oldest_keeps_the_newest():
     group, (connection,), _ = await members(1, limit=3 * frame, policy="drop_oldest")
     connection.pause_writing()
     values = [str(number).zfill(98) for number in range(7)]
-    assert [group.send(broadcast(value)) for value in values] == [(1, 0)] * 3 + [(0, 1)] * 4
+    assert [deliver(group, broadcast(value)) for value in values] == [(1, 0)] * 3 + [(0, 1)] * 4
     connection.resume_writing()
     assert written(connection) == [value.encode() for value in values[-3:]]
 
@@ -296,12 +307,12 @@ async def test_drop_oldest_makes_as_much_room_as_is_needed_and_no_more():
     group, (connection,), _ = await members(1, limit=100, policy="drop_oldest")
     connection.pause_writing()
     for count in (20, 20, 20, 20):
-        group.send(broadcast("x" * count))
-    assert group.send(broadcast("y" * 40)) == (0, 1)
+        deliver(group, broadcast("x" * count))
+    assert deliver(group, broadcast("y" * 40)) == (0, 1)
     connection.resume_writing()
     assert written(connection) == [b"x" * 20, b"x" * 20, b"y" * 40]
     connection.pause_writing()
-    assert group.send(broadcast("z" * 98)) == (1, 0)
+    assert deliver(group, broadcast("z" * 98)) == (1, 0)
     connection.resume_writing()
     assert written(connection) == [b"z" * 98]
 
@@ -309,8 +320,8 @@ async def test_drop_oldest_makes_as_much_room_as_is_needed_and_no_more():
 async def test_drop_oldest_does_not_drop_for_a_message_that_never_fits():
     group, (connection,), _ = await members(1, limit=100, policy="drop_oldest")
     connection.pause_writing()
-    group.send(broadcast("kept"))
-    assert group.send(broadcast("x" * 99)) == (0, 1)
+    deliver(group, broadcast("kept"))
+    assert deliver(group, broadcast("x" * 99)) == (0, 1)
     connection.resume_writing()
     assert written(connection) == [b"kept"]
 
@@ -318,8 +329,8 @@ async def test_drop_oldest_does_not_drop_for_a_message_that_never_fits():
 async def test_close_ends_the_slow_one_with_1013_and_nobody_else():
     group, (slow, other), (box, _) = await members(2, limit=100, policy="close")
     slow.pause_writing()
-    assert group.send(broadcast("x" * 98)) == (2, 0)
-    assert group.send(broadcast("y")) == (1, 1)
+    assert deliver(group, broadcast("x" * 98)) == (2, 0)
+    assert deliver(group, broadcast("y")) == (1, 1)
     ((_, _, opcode, _, payload),) = split(slow.transport.written())
     assert opcode == CLOSE and payload[:2] == (1013).to_bytes(2, "big")
     assert slow.transport.calls in (["close"], ["write_eof"])
@@ -332,26 +343,26 @@ async def test_close_ends_the_slow_one_with_1013_and_nobody_else():
     slow.resume_writing()
     await turn()
     assert slow.transport.writes == []
-    assert group.send(broadcast("z")) == (2, 0) and len(box) == 1
+    assert deliver(group, broadcast("z")) == (2, 0) and len(box) == 1
 
 
 @pytest.mark.parametrize("policy, delivered", [("skip", (0, 1)), ("drop_oldest", (0, 1)), ("close", (0, 1))])
 async def test_a_limit_of_nothing_lets_nothing_wait(policy, delivered):
     group, (connection,), _ = await members(1, limit=0, policy=policy)
-    assert group.send(broadcast("at once")) == (1, 0)
+    assert deliver(group, broadcast("at once")) == (1, 0)
     await turn()
     assert written(connection) == [b"at once"]
     connection.pause_writing()
-    assert group.send(broadcast("")) == delivered
+    assert deliver(group, broadcast("")) == delivered
 
 
 async def test_a_second_attach_changes_limit_and_policy_and_keeps_what_waits():
     group, (connection,), (box,) = await members(1, limit=100)
     connection.pause_writing()
-    group.send(broadcast("x" * 50))
-    group.send(broadcast("y" * 40))
+    deliver(group, broadcast("x" * 50))
+    deliver(group, broadcast("y" * 40))
     box.attach(connection.receive, 60, "drop_oldest")
-    assert group.send(broadcast("z")) == (0, 1)
+    assert deliver(group, broadcast("z")) == (0, 1)
     connection.resume_writing()
     assert written(connection) == [b"y" * 40, b"z"]
 
@@ -366,10 +377,10 @@ async def test_paused_again_by_what_was_drained():
     connection.transport.__class__ = Full
     member(group, connection, 10_000)
     connection.pause_writing()
-    group.send(broadcast("1"))
+    deliver(group, broadcast("1"))
     connection.resume_writing()
     sending = asyncio.ensure_future(connection.send(text("own")))
-    group.send(broadcast("2"))
+    deliver(group, broadcast("2"))
     await turn(2)
     assert written(connection) == [b"1"] and not sending.done()
     connection.resume_writing()
@@ -396,7 +407,7 @@ async def test_what_one_turn_broadcasts_does_not_pile_up():
     connection, group = await opened(), Group(60)
     connection.transport.__class__ = Small
     member(group, connection, 50_000, "skip")
-    results = [group.send(broadcast(b"x" * 10_000)) for _ in range(1000)]
+    results = [deliver(group, broadcast(b"x" * 10_000)) for _ in range(1000)]
     delivered = sum(done for done, _ in results)
     assert 10 <= delivered < 40
     assert connection.transport.held < 300_000
@@ -416,7 +427,7 @@ async def test_a_large_broadcast_is_not_held_once_for_each_member():
         connection.transport.__class__ = Taking
     tracemalloc.start()
     try:
-        assert group.send(broadcast(payload)) == (50, 0)
+        assert deliver(group, broadcast(payload)) == (50, 0)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -432,7 +443,7 @@ async def test_a_large_broadcast_is_not_held_once_for_each_member():
 async def test_nothing_follows_the_close_frame(end):
     group, (connection,), _ = await members(1)
     connection.pause_writing()
-    group.send(broadcast("waits"))
+    deliver(group, broadcast("waits"))
     if end == "shutdown":
         connection.shutdown()
     else:
@@ -453,7 +464,7 @@ async def test_nothing_is_written_behind_the_end_of_our_side():
     group, (connection,), _ = await members(1)
     connection.transport.__class__ = HalfClosed
     connection.pause_writing()
-    group.send(broadcast("waits"))
+    deliver(group, broadcast("waits"))
     read(connection, encode(TEXT, b"\xff", mask=MASK))
     assert "write_eof" in connection.transport.calls
     connection.resume_writing()
@@ -468,14 +479,14 @@ async def test_what_waits_is_given_back_at_the_end(end):
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        group.send(broadcast(b"x" * 1_500_000))
+        deliver(group, broadcast(b"x" * 1_500_000))
         held = tracemalloc.get_traced_memory()[0]
         if end == "loss":
             connection.connection_lost(None)
         elif end == "detach":
             box.detach()
         else:
-            assert group.send(broadcast(b"x" * 600_000)) == (0, 1)
+            assert deliver(group, broadcast(b"x" * 600_000)) == (0, 1)
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -485,16 +496,16 @@ async def test_what_waits_is_given_back_at_the_end(end):
 async def test_detach_drops_what_waits_and_attach_begins_anew():
     group, (connection,), (box,) = await members(1)
     connection.pause_writing()
-    group.send(broadcast("dropped"))
+    deliver(group, broadcast("dropped"))
     box.detach()
     connection.resume_writing()
     box.attach(connection.receive, LIMIT, "skip")
-    group.send(broadcast("again"))
+    deliver(group, broadcast("again"))
     await turn()
     assert written(connection) == [b"again"]
 
 
-async def test_a_member_detached_in_the_middle_of_a_broadcast():
+async def test_members_detached_and_gone_in_the_middle_of_a_broadcast():
     """Destructors of expired messages run between one member and the next."""
 
     class Last:
@@ -505,7 +516,7 @@ async def test_a_member_detached_in_the_middle_of_a_broadcast():
             boxes[1].detach()
             group.discard("channel2")
 
-    group, connections, boxes = await members(3)
+    group, connections, boxes = await members(4)
     first = Mailbox(10, 0.01)
     first.attach(connections[0].receive, LIMIT, "skip")
     group.discard("channel0")
@@ -514,9 +525,9 @@ async def test_a_member_detached_in_the_middle_of_a_broadcast():
         group.add(f"channel{number}", box)
     first.put({"last": Last()})
     time.sleep(0.02)
-    group.send(broadcast("all"))
+    deliver(group, broadcast("all"))
     await turn()
-    assert [written(connection) for connection in connections[1:]] == [[], [b"all"]]
+    assert [written(connection) for connection in connections[1:]] == [[], [], [b"all"]]
     assert len(boxes[1]) == 1
 
 
@@ -527,7 +538,7 @@ async def test_references_are_given_back():
     before = sys.getrefcount(payload)
     connections[0].pause_writing()
     for _ in range(100):
-        group.send(broadcast(payload))
+        deliver(group, broadcast(payload))
     await turn()
     assert sys.getrefcount(payload) == before
     assert [sys.getrefcount(connection) for connection in connections] == counts
@@ -553,7 +564,7 @@ async def test_attach_of_what_cannot_be(arguments, error, message):
     first, *others = arguments
     with pytest.raises(error, match=message):
         box.attach(getattr(connection, first) if first else first, *others)
-    assert group.send(broadcast("an event")) == (1, 0) and len(box) == 1
+    assert deliver(group, broadcast("an event")) == (1, 0) and len(box) == 1
 
 
 # ---- Compression ----
@@ -580,7 +591,7 @@ async def test_compressed_and_uncompressed_members_of_one_group():
     for connection in [plain, *(connection for connection, _ in kinds)]:
         member(group, connection)
     for value in (PROSE, "short", "€" * 100, PROSE * 400, ""):
-        assert group.send(broadcast(value)) == (6, 0)
+        assert deliver(group, broadcast(value)) == (6, 0)
         assert [payload for _, _, payload in await sent(plain)] == [value.encode()]
         for connection, codec in kinds:
             threshold = 0 if connection is kinds[-1][0] else 64
@@ -596,7 +607,7 @@ async def test_connections_with_the_same_parameters_get_the_same_bytes_whatever_
     await turn()
     for connection in connections:
         connection.transport.written()
-    group.send(broadcast(PROSE))
+    deliver(group, broadcast(PROSE))
     await turn()
     first, *others = [connection.transport.written() for connection in connections]
     assert first[0] == 0xC1 and others == [first] * 2
@@ -610,9 +621,9 @@ async def test_own_messages_and_broadcasts_alternate_and_history_stays_right(set
     for number in range(20):
         await connection.send(text(f"{PROSE} own {number}"))
         if number % 3 != 1:
-            group.send(broadcast(f"{PROSE} all {number}"))
+            deliver(group, broadcast(f"{PROSE} all {number}"))
         if number % 5 == 0:
-            group.send(broadcast("short"))
+            deliver(group, broadcast("short"))
         expected = [f"{PROSE} own {number}"]
         expected += [f"{PROSE} all {number}"] * (number % 3 != 1) + ["short"] * (number % 5 == 0)
         assert [value for value, _ in await decoded(connection, codec)] == expected
@@ -627,7 +638,7 @@ async def test_compressed_frames_that_wait_or_are_dropped_leave_the_history_righ
     assert await decoded(connection, codec) == [(PROSE, True)]
     connection.pause_writing()
     values = [f"{PROSE} all {number}" for number in range(20)]
-    results = [group.send(broadcast(value)) for value in values]
+    results = [deliver(group, broadcast(value)) for value in values]
     assert (0, 1) in results and results[0] == (1, 0)
     connection.resume_writing()
     kept = [value for value, _ in await decoded(connection, codec)]
@@ -642,7 +653,7 @@ async def test_the_limit_counts_compressed_bytes():
     connection, codec = await compressing(offer=OFFER)
     member(group, connection, 1000)
     connection.pause_writing()
-    assert group.send(broadcast("x" * 20_000)) == (1, 0)
+    assert deliver(group, broadcast("x" * 20_000)) == (1, 0)
     connection.resume_writing()
     assert await decoded(connection, codec) == [("x" * 20_000, True)]
 
@@ -654,5 +665,5 @@ async def test_compressed_input_goes_on_between_broadcasts():
     for number in range(5):
         read(connection, encode(TEXT, codec.compress(f"{PROSE} {number}"), rsv=4, mask=MASK))
         assert (await connection.receive())["text"] == f"{PROSE} {number}"
-        group.send(broadcast(PROSE))
+        deliver(group, broadcast(PROSE))
         assert await decoded(connection, codec) == [(PROSE, True)]

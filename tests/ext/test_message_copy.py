@@ -11,6 +11,8 @@ import pytest
 
 from atalanta._core import Events, Group, Mailbox
 
+from .connection import deliver
+
 
 class Point:
     def __init__(self, x):
@@ -103,7 +105,7 @@ async def test_every_member_of_a_group_has_a_copy_of_its_own():
     for number, box in enumerate(boxes):
         group.add(str(number), box)
     message = {"list": [1]}
-    assert group.send(message) == (5, 0)
+    assert deliver(group, message) == (5, 0)
     received = [await Events(None, box) for box in boxes]
     assert received == [{"list": [1]}] * 5
     assert len(set().union(*map(mutable_objects, [message, *received]))) == 12
@@ -129,7 +131,7 @@ def test_what_copying_raises_is_raised(place, error):
     with pytest.raises(error, match="no copy"):
         box.put(message)
     with pytest.raises(error, match="no copy"):
-        Group(60).send(message)
+        deliver(Group(60), message)
     assert len(box) == 0
     assert (sys.getrefcount(kept), sys.getrefcount(value)) == before
 

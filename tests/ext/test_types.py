@@ -16,12 +16,13 @@ import pytest
 from atalanta import ClientDisconnected, Parser, _core
 from atalanta._core import Dispatcher, Entry, Events, Group, Mailbox
 
-from .connection import REQUEST, Connection, client_frames, connect, opened, read, text, turn
+from .connection import REQUEST, Connection, client_frames, connect, deliver, opened, read, text, turn
 from .reference import BINARY, MASK, encode
 
 NAMES = [
     "Awaitable",
     "Callable",
+    "Delivery",
     "Dispatcher",
     "Entry",
     "Events",
@@ -55,6 +56,7 @@ async def specimens():
         **({"Poller": await poller()} if "Poller" in NAMES else {}),
         "Awaitable": receiving,
         "Callable": connection.receive,
+        "Delivery": group.send({"type": "x"}),
         "Dispatcher": Dispatcher(events, print, None, bool),
         "Entry": Entry(SimpleNamespace(loaded=True), SimpleNamespace(connections=set()), {}),
         "Events": events,
@@ -206,8 +208,8 @@ async def use_group(connection):
     group, mailboxes = Group(60), [Mailbox(1, 60) for _ in range(6)]
     for number, mailbox in enumerate(mailboxes):
         group.add(str(number), mailbox)
-    group.send({"type": "x", "list": [{}]})
-    group.send({"type": "x"})
+    deliver(group, {"type": "x", "list": [{}]})
+    deliver(group, {"type": "x"})
     for number in range(3):
         group.discard(str(number))
     group.members()
@@ -420,7 +422,7 @@ loop.run_until_complete(turn())
         OPEN + HANDLING + "loop.close()",
         OPEN + HANDLING + "atalanta._core.kept = task, mailbox; loop.close()",
         OPEN + HANDLING + "mailbox.put({'type': 'x'}); loop.close(); del mailbox, task",
-        OPEN + HANDLING + "group.send({'type': 'x'}); loop.run_until_complete(turn()); loop.close()",
+        OPEN + HANDLING + "next(group.send({'type': 'x'}), None); loop.run_until_complete(turn()); loop.close()",
         OPEN + "import sys, gc; del sys.modules['atalanta._core'], sys.modules['atalanta']; gc.collect(); loop.close()",
     ],
     ids=[
@@ -458,7 +460,7 @@ def test_a_mailbox_that_was_not_initialised_does_not_crash(use):
 from atalanta._core import Events, Group, Mailbox
 mailbox, group = Mailbox.__new__(Mailbox), Group(60)
 group.add("channel", mailbox)
-group.send({{}})
+next(group.send({{}}), None)
 try: mailbox.{use}
 except Exception: pass"""
     assert python(code) == (0, "")

@@ -62,7 +62,7 @@ async def test_many_channels_that_were_used_once_leave_nothing_behind():
     here = channels()
     for number in range(1000):
         here.join("group", f"channel{number}")
-        here.deliver("group", {})
+        await here.deliver("group", {})
         await here.receive(f"channel{number}")
         here.leave("group", f"channel{number}")
     assert here._mailboxes == {} == here._groups
@@ -76,7 +76,7 @@ async def test_what_somebody_needs_is_kept(sweeps):
     here.hold("held")
     receiving = asyncio.ensure_future(here.receive("with a reader"))
     await turn()
-    here.deliver("unknown", {})
+    await here.deliver("unknown", {})
     assert set(here._mailboxes) == {"with a message", "member", "held", "with a reader"}
     receiving.cancel()
 
@@ -95,12 +95,30 @@ async def test_a_sweep_forgets_what_nobody_reads(sweeps):
     here = channels(expiry=0.01)
     here.join("group", "member")
     here.put("unread", {})
-    here.deliver("group", {})
+    await here.deliver("group", {})
     await asyncio.sleep(0.02)
-    here.deliver("other", {})
+    await here.deliver("other", {})
     await asyncio.sleep(0.15)
-    here.deliver("other", {})
+    await here.deliver("other", {})
     assert here._mailboxes == {} == here._groups
+
+
+async def test_a_sweep_of_many_goes_on_with_each_call(sweeps, monkeypatch):
+    monkeypatch.setattr(local, "SWEEP_STEP", 10)
+    here = channels(expiry=0.01)
+    for number in range(35):
+        here.mailbox(f"channel{number}").put({})
+        here.join(f"group{number}", f"member{number}")
+        await here.deliver(f"group{number}", {})
+    await asyncio.sleep(0.02)
+    left = []
+    while here._groups:
+        await here.deliver("unknown", {})
+        left.append(len(here._mailboxes) + len(here._groups))
+    assert all(before - now <= 10 for before, now in zip(left, left[1:], strict=False))
+    await asyncio.sleep(0.15)
+    while here._mailboxes:
+        await here.deliver("unknown", {})
 
 
 # ---- A consumer's mailbox, between its waits ----
@@ -187,8 +205,8 @@ async def test_deliver():
     for channel in "abc":
         here.join("group", channel)
     here.put("b", {})
-    assert here.deliver("group", {}) == (2, 1)
-    assert here.deliver("unknown", {}) == (0, 0)
+    assert await here.deliver("group", {}) == (2, 1)
+    assert await here.deliver("unknown", {}) == (0, 0)
 
 
 async def test_groups_with_the_time_of_the_join():
@@ -204,16 +222,16 @@ async def test_memberships_expire(sweeps):
     here = channels(group_expiry=0.01)
     here.join("group", "a")
     await asyncio.sleep(0.02)
-    assert here.deliver("group", {}) == (0, 0)
+    assert await here.deliver("group", {}) == (0, 0)
     await asyncio.sleep(0.12)
-    here.deliver("other", {})
+    await here.deliver("other", {})
     assert here.group_names() == []
 
 
 async def test_clear():
     here = channels()
     here.join("group", "a")
-    here.deliver("group", {})
+    await here.deliver("group", {})
     receiving = asyncio.ensure_future(here.receive("b"))
     await turn()
     here.clear()
@@ -298,7 +316,7 @@ def test_the_last_member_leaves_while_another_joins():
     here.meanwhile = lambda: here.leave("group", "leaves")
     here.join("group", "joins")
     here.thread.join()
-    assert here.deliver("group", {}) == (1, 0)
+    assert asyncio.run(here.deliver("group", {})) == (1, 0)
 
 
 def test_a_channel_ends_while_a_message_is_put():
@@ -336,7 +354,7 @@ def test_a_loop_that_has_ended_is_not_kept():
 
     async def main():
         here.join("group", "a")
-        here.deliver("group", {})
+        await here.deliver("group", {})
         await here.receive("a")
         return weakref.ref(asyncio.get_running_loop())
 

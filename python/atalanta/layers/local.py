@@ -11,6 +11,9 @@ from atalanta._core import Events, Group, Mailbox, after_resumes
 # Seconds between two looks at every channel for messages that nobody has read.
 SWEEP_INTERVAL = 10.0
 
+# Channels and groups that are looked at in one go.
+SWEEP_STEP = 1000
+
 
 @types.coroutine
 def readers_resumed() -> Generator[Any, None, None]:
@@ -43,6 +46,8 @@ class LocalChannels:
         # Held where a group or a mailbox is looked at and then dropped; a destructor may call back.
         self._lock = threading.RLock()
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
+        self._channels_to_sweep: list[str] = []
+        self._groups_to_sweep: list[str] = []
 
     # ---- Channels ----
 
@@ -117,13 +122,19 @@ class LocalChannels:
         """The groups that have members."""
         return list(self._groups)
 
-    def deliver(self, group: str, message: dict[str, Any], expiry: float | None = None) -> tuple[int, int]:
-        """Deliver a copy to every member; how many got it, and how many were over capacity."""
+    async def deliver(
+        self, group: str, message: dict[str, Any], expiry: float | None = None
+    ) -> tuple[int, int]:
+        """Deliver a copy to every member; how many got it, and how many were over capacity.
+
+        The loop gets its turn between slices of a large group. What one loop delivers to a group reaches every
+        member in the same order; cancelling leaves nobody out.
+        """
         self._sweep_when_due()
         members = self._groups.get(group)
         if members is None:
             return 0, 0
-        return members.send(message, expiry)
+        return await members.send(message, expiry)
 
     # ---- For both ----
 
@@ -154,13 +165,22 @@ class LocalChannels:
 
     def _sweep_when_due(self) -> None:
         """Let what nobody reads expire; a look at everything is too dear for each message."""
-        now = time.monotonic()
-        if now < self._sweep_at:
-            return
-        self._sweep_at = now + min(SWEEP_INTERVAL, max(self._expiry, 0.1))
+        if not self._channels_to_sweep and not self._groups_to_sweep:
+            now = time.monotonic()
+            if now < self._sweep_at:
+                return
+            self._sweep_at = now + min(SWEEP_INTERVAL, max(self._expiry, 0.1))
+            self._channels_to_sweep, self._groups_to_sweep = list(self._mailboxes), list(self._groups)
         with self._lock:
-            for channel in list(self._mailboxes):
-                self._forget_if_idle(channel)
-            for group, members in list(self._groups.items()):
-                if members.expire() == 0:
-                    del self._groups[group]
+            for _ in range(SWEEP_STEP):
+                if self._channels_to_sweep:
+                    self._forget_if_idle(self._channels_to_sweep.pop())
+                elif self._groups_to_sweep:
+                    self._forget_if_empty(self._groups_to_sweep.pop())
+                else:
+                    break
+
+    def _forget_if_empty(self, group: str) -> None:
+        members = self._groups.get(group)
+        if members is not None and members.expire() == 0:
+            del self._groups[group]

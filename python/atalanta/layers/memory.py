@@ -66,7 +66,7 @@ class InMemoryChannelLayer(ChannelLayer):
         """Send a copy to every member; those over capacity miss it. `expiry` as for `send`."""
         self.require_message(message)
         self.require_valid_group_name(group)
-        delivered, dropped = self.local.deliver(group, message, expiry)
+        delivered, dropped = await self.local.deliver(group, message, expiry)
         if dropped:
             self.note_dropped(dropped, f"members of group {group}")
         if delivered:

@@ -288,7 +288,8 @@ class RedisChannelLayer(ChannelLayer):
         if text.startswith(self._group_prefix):
             group = text[len(self._group_prefix) :]
             message = self._published.deserialize(data)
-            delivered, dropped = self.local.deliver(group, message, message.pop(EXPIRY_KEY, None))
+            expiry = message.pop(EXPIRY_KEY, None)
+            delivered, dropped = await self.local.deliver(group, message, expiry)
             if dropped:
                 self.note_dropped(dropped, f"members of group {group}")
             if not delivered and not dropped and group not in self.local.group_names():
