@@ -3,9 +3,12 @@
 #include "broadcast.h"
 
 #include "asgi.h"
+#include "clock.h"
 #include "compression.h"
 #include "session.h"
 #include "writer.h"
+
+#define QUEUE_ROOM_FIRST 4
 
 int
 broadcast_join(Protocol *self, size_t limit, broadcast_policy policy)
@@ -16,16 +19,83 @@ broadcast_join(Protocol *self, size_t limit, broadcast_policy policy)
             PyErr_NoMemory();
             return -1;
         }
-        queue->frames = PyList_New(0);
-        if (queue->frames == NULL) {
-            PyMem_Free(queue);
-            return -1;
-        }
         self->broadcast = queue;
     }
     self->broadcast->limit = limit;
     self->broadcast->policy = policy;
     return 0;
+}
+
+/* ---- Frames that wait; bytes, which run nothing when they go ---- */
+
+/* Forgets the first frames. */
+static void
+queue_drop(broadcast_queue *queue, size_t count)
+{
+    if (count == 0) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        queue->size -= (size_t)PyBytes_GET_SIZE(queue->frames[i].frame);
+        Py_DECREF(queue->frames[i].frame);
+    }
+    queue->count -= count;
+    memmove(queue->frames, queue->frames + count, queue->count * sizeof(*queue->frames));
+}
+
+/* Forgets the frames that have expired; how many. */
+static size_t
+queue_expire(broadcast_queue *queue, double now)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < queue->count; i++) {
+        broadcast_waiting *waiting = &queue->frames[i];
+        if (waiting->expires > now) {
+            queue->frames[kept++] = *waiting;
+            continue;
+        }
+        queue->size -= (size_t)PyBytes_GET_SIZE(waiting->frame);
+        Py_DECREF(waiting->frame);
+    }
+    size_t expired = queue->count - kept;
+    queue->count = kept;
+    return expired;
+}
+
+/* 0, or -1 with MemoryError. */
+static int
+queue_append(broadcast_queue *queue, PyObject *frame, double expires)
+{
+    if (queue->count == queue->room) {
+        size_t room = queue->room == 0 ? QUEUE_ROOM_FIRST : queue->room * 2;
+        broadcast_waiting *frames = PyMem_Realloc(queue->frames, room * sizeof(*frames));
+        if (frames == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        queue->frames = frames;
+        queue->room = room;
+    }
+    queue->frames[queue->count++] =
+        (broadcast_waiting){.frame = Py_NewRef(frame), .expires = expires};
+    queue->size += (size_t)PyBytes_GET_SIZE(frame);
+    return 0;
+}
+
+static bool
+queue_has_room(const broadcast_queue *queue, size_t size)
+{
+    return queue->size <= queue->limit && size <= queue->limit - queue->size;
+}
+
+/* Forgets all frames, and their memory. */
+static void
+queue_empty(broadcast_queue *queue)
+{
+    queue_drop(queue, queue->count);
+    PyMem_Free(queue->frames);
+    queue->frames = NULL;
+    queue->room = 0;
 }
 
 void
@@ -34,10 +104,12 @@ broadcast_leave(Protocol *self)
     broadcast_queue *queue = self->broadcast;
     self->broadcast = NULL;
     if (queue != NULL) {
-        Py_DECREF(queue->frames);
+        queue_empty(queue);
         PyMem_Free(queue);
     }
 }
+
+/* ---- The message ---- */
 
 int
 broadcast_frames_begin(broadcast_frames *self, const module_state *state, PyObject *message)
@@ -123,6 +195,8 @@ append_frame(Protocol *self, PyObject *frame)
     return writer_flush_if_full(self) < 0 ? -1 : writer_flush_later(self);
 }
 
+/* ---- Slow connections ---- */
+
 /* Makes room for `size` bytes by dropping frames that wait. False, with none dropped, if they
  * never fit. */
 static bool
@@ -132,20 +206,18 @@ drop_oldest(Protocol *self, size_t size)
     if (size > queue->limit) {
         return false;
     }
-    Py_ssize_t count = 0;
-    while (count < PyList_GET_SIZE(queue->frames) &&
-           (queue->size > queue->limit || size > queue->limit - queue->size)) {
-        queue->size -= (size_t)PyBytes_GET_SIZE(PyList_GET_ITEM(queue->frames, count));
+    size_t count = 0, left = queue->size;
+    while (count < queue->count && (left > queue->limit || size > queue->limit - left)) {
+        left -= (size_t)PyBytes_GET_SIZE(queue->frames[count].frame);
         count++;
     }
-    /* Deleting from a list of ours cannot fail: it only gets shorter. */
-    (void)PyList_SetSlice(queue->frames, 0, count, NULL);
+    queue_drop(queue, count);
     self->state->counters->broadcasts_dropped += (uint64_t)count;
     return true;
 }
 
 int
-broadcast_write(Protocol *self, broadcast_frames *frames)
+broadcast_write(Protocol *self, broadcast_frames *frames, double expires)
 {
     broadcast_queue *queue = self->broadcast;
     PyObject *frame = frame_for(self, frames);
@@ -153,10 +225,13 @@ broadcast_write(Protocol *self, broadcast_frames *frames)
         return -1;
     }
     size_t size = (size_t)PyBytes_GET_SIZE(frame);
-    if (!self->output.paused && PyList_GET_SIZE(queue->frames) == 0) {
+    if (!self->output.paused && queue->count == 0) {
         return append_frame(self, frame) < 0 ? -1 : 1;
     }
-    bool fits = queue->size <= queue->limit && size <= queue->limit - queue->size;
+    if (!queue_has_room(queue, size)) {
+        self->state->counters->broadcasts_dropped += queue_expire(queue, clock_seconds());
+    }
+    bool fits = queue_has_room(queue, size);
     if (!fits && queue->policy == BROADCAST_CLOSE) {
         return session_too_slow(self) < 0 ? -1 : 0;
     }
@@ -164,10 +239,9 @@ broadcast_write(Protocol *self, broadcast_frames *frames)
         self->state->counters->broadcasts_dropped++;
         return 0;
     }
-    if (PyList_Append(queue->frames, frame) < 0) {
+    if (queue_append(queue, frame, expires) < 0) {
         return -1;
     }
-    queue->size += size;
     return fits ? 1 : 0;
 }
 
@@ -175,24 +249,18 @@ int
 broadcast_drain(Protocol *self)
 {
     broadcast_queue *queue = self->broadcast;
-    if (queue == NULL || PyList_GET_SIZE(queue->frames) == 0) {
+    if (queue == NULL || queue->count == 0) {
         return 0;
     }
-    PyObject *frames = queue->frames;
-    PyObject *empty = PyList_New(0);
-    if (empty == NULL) {
-        return -1;
-    }
-    queue->frames = empty;
-    queue->size = 0;
-    int result = 0;
+    self->state->counters->broadcasts_dropped += queue_expire(queue, clock_seconds());
     /* Nothing may follow our close frame. */
-    Py_ssize_t count = self->phase == PHASE_OPEN ? PyList_GET_SIZE(frames) : 0;
+    size_t count = self->phase == PHASE_OPEN ? queue->count : 0;
     self->state->counters->messages_sent += (uint64_t)count;
-    for (Py_ssize_t i = 0; result == 0 && i < count; i++) {
-        PyObject *frame = PyList_GET_ITEM(frames, i);
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        PyObject *frame = queue->frames[i].frame;
         result = writer_append(self, PyBytes_AS_STRING(frame), (size_t)PyBytes_GET_SIZE(frame));
     }
-    Py_DECREF(frames);
+    queue_empty(queue);
     return result < 0 ? -1 : writer_flush(self);
 }

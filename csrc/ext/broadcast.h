@@ -17,11 +17,19 @@ typedef enum {
     BROADCAST_CLOSE        /* the connection is closed with 1013 */
 } broadcast_policy;
 
+/* A frame that a connection cannot take yet. */
+typedef struct {
+    PyObject *frame; /* bytes */
+    double expires;  /* clock_seconds */
+} broadcast_waiting;
+
 struct broadcast_queue {
     size_t limit; /* bytes */
     broadcast_policy policy;
-    PyObject *frames; /* list of bytes, the oldest first */
-    size_t size;      /* bytes in frames */
+    broadcast_waiting *frames; /* the oldest first */
+    size_t count;
+    size_t room;
+    size_t size; /* bytes in frames */
 };
 
 /* Has the connection take part. A second call changes limit and policy. 0, or -1. */
@@ -44,9 +52,9 @@ int broadcast_frames_begin(broadcast_frames *self, const module_state *state, Py
 
 void broadcast_frames_end(broadcast_frames *self);
 
-/* Writes or queues the message; only in the thread of the connection's loop. 1; 0 when it was
- * dropped; or -1. */
-int broadcast_write(Protocol *self, broadcast_frames *frames);
+/* Writes or queues the message; only in the thread of the connection's loop. A frame that waits is
+ * dropped when it `expires` (clock_seconds). 1; 0 when it was dropped; or -1. */
+int broadcast_write(Protocol *self, broadcast_frames *frames, double expires);
 
 /* The transport takes bytes again: writes what was queued. 0, or -1. */
 int broadcast_drain(Protocol *self);

@@ -72,8 +72,10 @@ deliver(Delivery *self, const membership *member)
     if (!goes_to_connection(self, mailbox)) {
         return mailbox_put(mailbox, self->message, self->now, self->expiry);
     }
+    /* What waits for a slow connection has its limit; only the sender says how long it is good. */
+    double expires = self->expiry == MAILBOX_EXPIRY ? Py_HUGE_VAL : self->now + self->expiry;
     Protocol *connection = (Protocol *)Py_NewRef((PyObject *)mailbox->connection);
-    int result = broadcast_write(connection, &self->frames);
+    int result = broadcast_write(connection, &self->frames, expires);
     Py_DECREF(connection);
     return result;
 }

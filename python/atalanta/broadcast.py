@@ -1,9 +1,9 @@
 """Broadcasts: group messages that are final, written to every member without waking its consumer.
 
-`group_broadcast` sends text or bytes to a group of any channel layer. Consumers with the mixin get it through
-their handler `broadcast_message`, which sends it to the client. Where connection and layer are Atalanta's and
-dispatch is accelerated, the frame is built once and written to the connection from C instead; the handler
-does not run.
+`channel_layer.group_broadcast` of Atalanta's layers sends text or bytes to a group; the function `group_broadcast` does so
+on any layer. Consumers with the mixin get it through their handler `broadcast_message`, which sends it to the client.
+Where connection and layer are Atalanta's and dispatch is accelerated, the frame is built once and written to the
+connection from C instead; the handler does not run.
 
 What the short way misses: a `send` that the application or a middleware has wrapped, or overridden in the
 consumer. Order: a broadcast is written when it is delivered, after everything that the consumer has sent and
@@ -19,17 +19,33 @@ DEFAULT_LIMIT = 1024 * 1024
 Policy = Literal["skip", "drop_oldest", "close"]
 
 
+def broadcast_event(text: str | None, data: bytes | bytearray | memoryview | None) -> dict[str, Any]:
+    """The group message that is a broadcast of this text, or of these bytes."""
+    if isinstance(text, str) and data is None:
+        return {"type": BROADCAST_TYPE, "text": text}
+    if text is None and isinstance(data, (bytes, bytearray, memoryview)):
+        return {"type": BROADCAST_TYPE, "bytes": bytes(data)}
+    raise TypeError("group_broadcast() takes either text, a str, or bytes, a bytes")
+
+
 async def group_broadcast(
-    channel_layer: Any, group: str, text_data: str | None = None, bytes_data: bytes | None = None
+    channel_layer: Any,
+    group: str,
+    text: str | None = None,
+    bytes: bytes | None = None,
+    *,
+    expiry: float | None = None,
 ) -> None:
-    """Send one text or binary message to the clients of every member of the group."""
-    if isinstance(text_data, str) and bytes_data is None:
-        event: dict[str, Any] = {"type": BROADCAST_TYPE, "text": text_data}
-    elif text_data is None and isinstance(bytes_data, (bytes, bytearray, memoryview)):
-        event = {"type": BROADCAST_TYPE, "bytes": bytes(bytes_data)}
+    """Send one text or binary message to the clients of every member of the group, on any channel layer.
+
+    The same as the method of this name where the layer has one, as Atalanta's have. On other layers `expiry` has no
+    effect: messages have that of the layer.
+    """
+    method = getattr(channel_layer, "group_broadcast", None)
+    if method is not None:
+        await method(group, text, bytes, expiry=expiry)
     else:
-        raise TypeError("group_broadcast() takes either text_data, a str, or bytes_data, a bytes")
-    await channel_layer.group_send(group, event)
+        await channel_layer.group_send(group, broadcast_event(text, bytes))
 
 
 class BroadcastSettings:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import channels.layers
 import pytest
 from asgiref.sync import async_to_sync
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
@@ -10,6 +11,7 @@ from channels.layers import get_channel_layer
 from django.test import override_settings
 
 from atalanta.broadcast import AsyncBroadcastMixin, BroadcastMixin, group_broadcast
+from atalanta.layers import InMemoryChannelLayer
 
 from ..asgi.client import CLOSE, PING, TEXT
 from ..asgi.deflate import Codec
@@ -75,7 +77,7 @@ async def test_every_member_gets_text_and_bytes_in_order(serve, layer, dispatch,
         clients = await site.connect_many(5)
         for number in range(10):
             await group_broadcast(layer, GROUP, f"text {number}")
-            await group_broadcast(layer, GROUP, bytes_data=b"bytes %d" % number)
+            await group_broadcast(layer, GROUP, bytes=b"bytes %d" % number)
         for client in clients:
             for number in range(10):
                 assert await client.read_text() == f"text {number}"
@@ -180,10 +182,70 @@ async def test_a_consumer_with_a_handler_of_that_name_and_without_the_mixin(serv
         await client.close()
 
 
+@pytest.mark.parametrize("backend", [channels.layers.InMemoryChannelLayer, InMemoryChannelLayer])
 @pytest.mark.parametrize("arguments", [(), ("a", b"b"), (b"a",), (None, "a"), (5,)])
-async def test_what_cannot_be_broadcast_is_a_type_error(arguments):
-    with pytest.raises(TypeError, match="either text_data, a str, or bytes_data, a bytes"):
-        await group_broadcast(None, GROUP, *arguments)
+async def test_what_cannot_be_broadcast_is_a_type_error(backend, arguments):
+    layer = backend()
+    await layer.group_add(GROUP, "channel")
+    with pytest.raises(TypeError, match="either text, a str, or bytes, a bytes"):
+        await group_broadcast(layer, GROUP, *arguments)
+    assert not layer.channels.get("channel")
+
+
+# ---- The layers' method ----
+
+
+@only_accelerated
+@each_member
+@on_loop
+async def test_the_layer_s_method(serve, layer, member):
+    async with serve(member) as site:
+        clients = await site.connect_many(3)
+        await layer.group_broadcast(GROUP, text="text")
+        await layer.group_broadcast(GROUP, bytes=b"bytes", expiry=60)
+        await asyncio.to_thread(async_to_sync(layer.group_broadcast), GROUP, "from a thread")
+        for client in clients:
+            assert await client.read_text() == "text"
+            assert await client.read_bytes() == b"bytes"
+            assert await client.read_text() == "from a thread"
+            await client.close()
+        assert [event["text"] for event in member.handled] == ["from a thread"] * 3
+
+
+async def test_the_function_takes_a_layer_s_own_method_where_it_has_one():
+    class Layer(channels.layers.InMemoryChannelLayer):
+        async def group_broadcast(self, *arguments, **options):
+            calls.append((arguments, options))
+
+    calls = []
+    await group_broadcast(Layer(), GROUP, "text", expiry=5)
+    await group_broadcast(Layer(), GROUP, bytes=b"bytes")
+    assert calls == [((GROUP, "text", None), {"expiry": 5}), ((GROUP, None, b"bytes"), {"expiry": None})]
+
+
+async def test_a_broadcast_with_an_expiry_is_gone_after_it():
+    layer = InMemoryChannelLayer()
+    await layer.group_add(GROUP, "channel")
+    await layer.group_broadcast(GROUP, "brief", expiry=0.01)
+    await layer.group_broadcast(GROUP, "lasting")
+    await asyncio.sleep(0.02)
+    assert await layer.receive("channel") == {"type": "broadcast.message", "text": "lasting"}
+    assert list(layer.groups[GROUP]) == ["channel"] and layer.channels == {} and layer.dropped == 0
+
+
+async def test_on_another_layer_an_expiry_has_no_effect():
+    layer = channels.layers.InMemoryChannelLayer()
+    await layer.group_add(GROUP, "channel")
+    await group_broadcast(layer, GROUP, "text", expiry=0.01)
+    await asyncio.sleep(0.02)
+    assert await layer.receive("channel") == {"type": "broadcast.message", "text": "text"}
+
+
+async def test_an_expiry_that_is_no_time_is_a_value_error():
+    layer = InMemoryChannelLayer()
+    await layer.group_add(GROUP, "channel")
+    with pytest.raises(ValueError, match="expiry: expected seconds above 0, got 0"):
+        await layer.group_broadcast(GROUP, "text", expiry=0)
 
 
 # ---- Compression ----
@@ -412,8 +474,8 @@ async def test_through_redis(serve, member, redis_url):
         async with serve(member) as site:
             clients = await site.connect_many(3)
             for number in range(5):
-                await group_broadcast(layer, GROUP, f"text {number}")
-                await group_broadcast(layer, GROUP, bytes_data=b"bytes %d" % number)
+                await layer.group_broadcast(GROUP, text=f"text {number}", expiry=60)
+                await group_broadcast(layer, GROUP, bytes=b"bytes %d" % number)
             for client in clients:
                 for number in range(5):
                     assert await client.read_text() == f"text {number}"

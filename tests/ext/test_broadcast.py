@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from atalanta import ClientDisconnected
-from atalanta._core import Events, Group, Mailbox
+from atalanta._core import Events, Group, Mailbox, counters
 
 from .connection import (
     FakeTransport,
@@ -301,6 +301,34 @@ async def test_drop_oldest_keeps_the_newest():
     assert [deliver(group, broadcast(value)) for value in values] == [(1, 0)] * 3 + [(0, 1)] * 4
     connection.resume_writing()
     assert written(connection) == [value.encode() for value in values[-3:]]
+
+
+async def test_what_waits_longer_than_its_expiry_is_dropped_and_the_rest_goes_out_in_order():
+    group, [slow, quick], boxes = await members(2)
+    slow.pause_writing()
+    before = counters()["broadcasts_dropped"]
+    for number in range(6):
+        expiry = [None, 0.01, 60][number % 3]
+        assert deliver(group, broadcast(str(number)), expiry) == (2, 0)
+    time.sleep(0.02)
+    slow.resume_writing()
+    await turn()
+    assert written(slow) == [b"0", b"2", b"3", b"5"]
+    assert written(quick) == [str(number).encode() for number in range(6)]
+    assert counters()["broadcasts_dropped"] == before + 2
+
+
+@pytest.mark.parametrize("policy", ["skip", "drop_oldest", "close"])
+async def test_what_has_expired_makes_room_before_the_policy_counts(policy):
+    group, [slow], boxes = await members(1, limit=3 * size(b"1"), policy=policy)
+    slow.pause_writing()
+    assert deliver(group, broadcast("1")) == (1, 0)
+    for number in "23":
+        assert deliver(group, broadcast(number), 0.01) == (1, 0)
+    time.sleep(0.02)
+    assert deliver(group, broadcast("4")) == (1, 0) == deliver(group, broadcast("5"))
+    slow.resume_writing()
+    assert written(slow) == [b"1", b"4", b"5"]
 
 
 async def test_drop_oldest_makes_as_much_room_as_is_needed_and_no_more():

@@ -10,6 +10,7 @@ from typing import Any
 from channels.layers import BaseChannelLayer
 
 from atalanta._core import Mailbox
+from atalanta.broadcast import broadcast_event
 from atalanta.layers.local import LocalChannels
 
 logger = logging.getLogger("atalanta.layers")
@@ -88,6 +89,22 @@ class ChannelLayer(BaseChannelLayer):
             raise AssertionError(f"message is not a dict: {type(message).__name__}")
         if "__asgi_channel__" in message:
             raise AssertionError("a message may not have the key __asgi_channel__")
+
+    async def group_broadcast(
+        self,
+        group: str,
+        text: str | None = None,
+        bytes: bytes | None = None,
+        *,
+        expiry: float | None = None,
+    ) -> None:
+        """Send one text or binary message to the clients of every member, past their consumers where possible.
+
+        `atalanta.broadcast` says which members that needs and what they miss. With an `expiry` the message is
+        dropped for those whom it has not reached after so many seconds. Raises what group_send raises, and TypeError
+        unless there is either text or bytes.
+        """
+        await self.group_send(group, broadcast_event(text, bytes), expiry=expiry)
 
     # ---- For the accelerated dispatch of consumers ----
 
