@@ -199,6 +199,15 @@ _WORKLOADS = [
         path="/ws/sync-echo/",
         **CHANNELS_ECHO,
     ),
+    echo(
+        "channels-echo-database",
+        "Channels async echo, 100 connections, with a database connection open",
+        100,
+        32,
+        kind="--text",
+        path="/ws/database-echo/",
+        **CHANNELS_ECHO,
+    ),
     chat_size(10),
     chat_size(30),
     chat_size(100, main=True),
@@ -207,6 +216,12 @@ _WORKLOADS = [
     chat_size(2000, min_seconds=12.0),
     chat_size(5000, min_seconds=40.0),
     group("chat-100-asyncio", "Channels chat, group of 100, on a plain asyncio loop", 100, loop="asyncio"),
+    group(
+        "chat-database-100",
+        "Channels chat, group of 100, with a database connection open",
+        100,
+        path="/ws/database-chat/{room}/",
+    ),
     group(
         "channels-broadcast-100",
         "Channels broadcast to 100, without Python per member",

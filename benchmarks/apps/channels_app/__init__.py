@@ -1,1 +1,1 @@
-"""A Channels project as the tutorials set it up: the whole ASGI stack around four consumers."""
+"""A Channels project as the tutorials set it up: the whole ASGI stack around the consumers."""

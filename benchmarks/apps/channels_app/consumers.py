@@ -1,9 +1,11 @@
-"""The consumers of the Channels tutorial, async and sync, and an echo of each kind."""
+"""The consumers of the Channels tutorial, async and sync, an echo of each kind, and variants of them."""
 
 import json
 
 from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
+from django.db import connection
 
 from atalanta.broadcast import AsyncBroadcastMixin, group_broadcast
 
@@ -63,3 +65,24 @@ class Broadcast(AsyncBroadcastMixin, AsyncChat):
 
     async def receive(self, text_data):
         await group_broadcast(self.channel_layer, self.room_group_name, text_data)
+
+
+def query():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+class Database:
+    """Asks the database once for each client; from then on the process has a connection open."""
+
+    async def connect(self):
+        await database_sync_to_async(query)()
+        await super().connect()
+
+
+class DatabaseEcho(Database, AsyncEcho):
+    pass
+
+
+class DatabaseChat(Database, AsyncChat):
+    pass

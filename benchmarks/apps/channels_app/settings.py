@@ -6,6 +6,7 @@ configuration in JSON, ATALANTA_BENCHMARK_DJANGO_APP=1 installs the Django app "
 
 import json
 import os
+import tempfile
 
 SECRET_KEY = "only for measurements"
 DEBUG = False
@@ -16,7 +17,14 @@ INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django.
 if os.environ.get("ATALANTA_BENCHMARK_DJANGO_APP") == "1":
     INSTALLED_APPS.append("atalanta")
 
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+# Only the consumers about that open a connection, which then stays open.
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.path.join(tempfile.gettempdir(), "atalanta-benchmark.sqlite3"),
+        "CONN_MAX_AGE": 3600,
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 IN_MEMORY = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
