@@ -6,6 +6,7 @@ import functools
 import pytest
 from channels.consumer import AsyncConsumer, SyncConsumer
 from channels.exceptions import StopConsumer
+from channels.generic.http import AsyncHttpConsumer
 from channels.layers import InMemoryChannelLayer as StockLayer
 
 from atalanta import consumers
@@ -68,10 +69,10 @@ def consumer(request):
     return request.param()
 
 
-def run(consumer, monkeypatch, receive, send, layer=None):
+def run(consumer, monkeypatch, receive, send, layer=None, kind="websocket"):
     """The consumer as an application, in a task."""
     monkeypatch.setattr("channels.consumer.get_channel_layer", lambda alias: layer)
-    return asyncio.ensure_future(consumer({"type": "websocket"}, receive, send))
+    return asyncio.ensure_future(consumer({"type": kind}, receive, send))
 
 
 async def handled(consumer, *expected):
@@ -253,3 +254,92 @@ async def test_uninstalled_while_a_consumer_runs(consumer, monkeypatch):
     await handled(consumer, "a")
     connection.connection_lost(None)
     await running
+
+
+# ---- HTTP ----
+
+
+class Request:
+    """What a server gives a consumer for one request."""
+
+    def __init__(self, *events):
+        self.events, self.sent, self.tasks, self.left = list(events), [], [], asyncio.Event()
+
+    async def receive(self):
+        self.tasks.append(asyncio.current_task())
+        if not self.events:
+            await self.left.wait()
+            return {"type": "http.disconnect"}
+        return self.events.pop(0)
+
+    async def send(self, event):
+        self.sent.append(event.get("body", event.get("status")))
+
+
+def part(body, more=False):
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+@pytest.fixture(params=[None, StockLayer, InMemoryChannelLayer])
+def any_layer(request):
+    return request.param and request.param()
+
+
+async def test_a_request_of_one_event_takes_no_task(monkeypatch, counted, any_layer):
+    class Upper(AsyncHttpConsumer):
+        async def handle(self, body):
+            await self.send_response(200, body.upper())
+
+    request = Request(part(b"body"))
+    running = run(Upper(), monkeypatch, request.receive, request.send, any_layer, kind="http")
+    await running
+    assert request.sent == [200, b"BODY"] and request.tasks == [running]
+    assert sum(counted().values()) == 1 and "accelerated" not in counted()
+
+
+async def test_a_request_in_parts(monkeypatch, any_layer):
+    class Upper(AsyncHttpConsumer):
+        async def handle(self, body):
+            await self.send_response(200, body.upper())
+
+    request = Request(part(b"a", True), part(b"b", True), part(b"c"))
+    await run(Upper(), monkeypatch, request.receive, request.send, any_layer, kind="http")
+    assert request.sent == [200, b"ABC"]
+
+
+@pytest.mark.parametrize("layer", [StockLayer, InMemoryChannelLayer])
+async def test_a_request_that_waits_for_a_message_and_for_its_client(monkeypatch, layer):
+    """Long polling: http_request returns, and both sources are waited for."""
+
+    class Poll(AsyncHttpConsumer):
+        async def http_request(self, event):
+            await self.send_headers()
+            await self.channel_layer.group_add("polls", self.channel_name)
+
+        async def poll_answer(self, event):
+            await self.send_body(event["value"], more_body=True)
+
+        async def disconnect(self):
+            self.ended = True
+
+    layer, request, consumer = layer(), Request(part(b"")), Poll()
+    running = run(consumer, monkeypatch, request.receive, request.send, layer, kind="http")
+    async with asyncio.timeout(10):
+        while not layer.groups.get("polls"):
+            await asyncio.sleep(0)
+        for value in (b"1", b"2"):
+            await layer.group_send("polls", {"type": "poll.answer", "value": value})
+            while value not in request.sent:
+                await asyncio.sleep(0)
+        request.left.set()
+        await running
+    assert request.sent == [200, b"1", b"2"] and consumer.ended
+
+
+async def test_a_request_that_is_cancelled_before_its_first_event(monkeypatch, any_layer):
+    request = Request()
+    running = run(AsyncHttpConsumer(), monkeypatch, request.receive, request.send, any_layer, kind="http")
+    await turn(2)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled() and request.tasks == [running]

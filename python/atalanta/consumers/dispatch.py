@@ -56,13 +56,17 @@ async def await_many_dispatch(
     """Take the place of channels.utils.await_many_dispatch: dispatch events until a handler raises."""
     receive, *others = consumer_callables
     channel = _channel_of(others[0]) if len(others) == 1 else None
+    reason = None
     if others and channel is None:
-        counts["the channel layer is not Atalanta's"] += 1
+        reason = "the channel layer is not Atalanta's"
+    elif _events_of(receive, None) is None:
+        reason = "receive() is not Atalanta's"
+    counts[reason or ACCELERATED] += 1
+    if reason is not None:
+        if _serves_a_request(dispatch):
+            # The request itself, mostly all there is: before it, nobody can know of the consumer's channel.
+            await dispatch(await receive())
         return await _stock_await_many_dispatch(consumer_callables, dispatch)
-    if _events_of(receive, None) is None:
-        counts["receive() is not Atalanta's"] += 1
-        return await _stock_await_many_dispatch(consumer_callables, dispatch)
-    counts[ACCELERATED] += 1
     if channel is None:
         return await _dispatch_events(Events(receive, None), dispatch)
     layer, name = channel
@@ -84,7 +88,14 @@ def _consumer_of(dispatch: Callable[..., Any]) -> Any:
     return getattr(dispatch, "__self__", None)
 
 
-async def _dispatch_events(events: Events, dispatch: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+def _serves_a_request(dispatch: Callable[..., Any]) -> bool:
+    scope = getattr(_consumer_of(dispatch), "scope", None)
+    return isinstance(scope, dict) and scope.get("type") == "http"
+
+
+async def _dispatch_events(
+    events: Events, dispatch: Callable[[dict[str, Any]], Awaitable[None]]
+) -> None:
     """Dispatch until a handler raises.
 
     AsyncConsumer.dispatch does two things, find the handler and close old database connections; where it is
