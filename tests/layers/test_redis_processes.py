@@ -219,6 +219,9 @@ async def test_channels_redis_pub_sub_processes_share_groups(make_layer, redis, 
         await sender.group_send("group", MESSAGE)
         assert await take(ours, our_channel) == MESSAGE
         assert await take(theirs, their_channel) == MESSAGE
+    await ours.group_send("group", MESSAGE, expiry=60)
+    assert await take(ours, our_channel) == MESSAGE
+    assert await take(theirs, their_channel) == {**MESSAGE, "__expiry__": 60}
     await ours.send(their_channel, {"type": "direct"})
     assert await take(theirs, their_channel) == {"type": "direct"}
     await theirs.flush()
@@ -239,6 +242,22 @@ async def test_channels_redis_core_processes_are_refused(make_layer, redis):
         with pytest.raises(RuntimeError, match=r"channels_redis\.core\.RedisChannelLayer.*another prefix"):
             await call
     assert ours.local.group_names() == []
+    await theirs.close_pools()
+
+
+async def test_a_group_that_a_core_process_joins_later_is_told_in_the_log(make_layer, redis, caplog, monkeypatch):
+    monkeypatch.setattr("atalanta.layers.redis.neighbours.LOOK_INTERVAL", 0.0)
+    ours = make_layer()
+    theirs = CoreLayer(hosts=[redis.url], prefix=ours.prefix)
+    our_channel = await ours.new_channel()
+    await ours.group_add("group", our_channel)
+    await ours.group_send("group", MESSAGE)
+    assert caplog.text == ""
+    await asyncio.sleep(1.1)
+    await theirs.group_add("group", await theirs.new_channel())
+    await ours.group_send("group", MESSAGE)
+    assert "the group 'group' also has members in processes on channels_redis.core.RedisChannelLayer" in caplog.text
+    assert [await take(ours, our_channel) for _ in range(2)] == [MESSAGE] * 2
     await theirs.close_pools()
 
 

@@ -230,10 +230,9 @@ class RedisChannelLayer(ChannelLayer):
         self.require_valid_group_name(group)
         name = self._group_prefix + group
         receivers = await self._publish(name, self._published.serialize(with_expiry(message, expiry)))
-        if receivers == 0:
-            await self._neighbours.refuse_lonely_group(self._here(), group)
-        elif self._home is not None:
+        if receivers and self._home is not None:
             self._home.note_published(name)
+        await self._neighbours.look_at_group(self._here(), group, receivers)
 
     # ---- The whole ----
 

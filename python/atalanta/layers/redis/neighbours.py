@@ -3,7 +3,7 @@
 | other process | served | refused or told |
 | --- | --- | --- |
 | channels_redis.pubsub | groups both ways, sends to its channels | sends to ours are lost: a warning |
-| channels_redis.core | plain channels both ways | groups, sends to its channels: RuntimeError |
+| channels_redis.core | plain channels both ways | groups, sends to its channels: RuntimeError, or a warning |
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger("atalanta.layers")
 # What channels_redis puts into the names of its channels: uuid4().hex. Ours are shorter.
 CORE_CHANNEL = re.compile(r".*[0-9a-f]{32}!")
 
-# Seconds between two looks at groups that nobody listened to.
+# Seconds between two looks at groups that are sent to.
 LOOK_INTERVAL = 5.0
 
 REMEDY = "give one of them another prefix, or run all processes on the same BACKEND"
@@ -52,8 +52,8 @@ class Neighbours:
                 f"layer cannot send to: {REMEDY}"
             )
 
-    async def refuse_core_group(self, connections: LoopConnections, group: str) -> None:
-        """RuntimeError if a process on channels_redis's core layer has joined the group since this one began.
+    async def _is_core_group(self, connections: LoopConnections, group: str) -> bool:
+        """Whether a process on channels_redis's core layer has joined the group since this one began.
 
         That layer keeps groups as sorted sets by the time of joining. What processes that are gone left
         behind is older, and of no interest.
@@ -62,19 +62,33 @@ class Neighbours:
         try:
             found = await connections.commands_for(group).execute("ZCOUNT", key, f"({self._since}", "+inf")
         except ResponseError:
-            return  # not a sorted set, or a command that this user may not use
-        if found:
-            raise RuntimeError(
-                f"the group {group!r} also has members in processes on channels_redis.core.RedisChannelLayer "
-                f"with the prefix {self._prefix!r}, which share no group messages with this layer: {REMEDY}"
-            )
+            return False  # not a sorted set, or a command that this user may not use
+        return bool(found)
 
-    async def refuse_lonely_group(self, connections: LoopConnections, group: str) -> None:
-        """The same for a group that nobody listened to: now and then, as most such groups are empty."""
+    def _about_core_group(self, group: str) -> str:
+        return (
+            f"the group {group!r} also has members in processes on channels_redis.core.RedisChannelLayer "
+            f"with the prefix {self._prefix!r}, which share no group messages with this layer: {REMEDY}"
+        )
+
+    async def refuse_core_group(self, connections: LoopConnections, group: str) -> None:
+        """RuntimeError for a group that a process on channels_redis's core layer has joined."""
+        if await self._is_core_group(connections, group):
+            raise RuntimeError(self._about_core_group(group))
+
+    async def look_at_group(self, connections: LoopConnections, group: str, receivers: int) -> None:
+        """The same, now and then, for a group that a message was sent to, and that nobody listened to.
+
+        Where some listened, and have the message, it is a warning in the log.
+        """
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + LOOK_INTERVAL
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_INTERVAL
+        if not receivers:
             await self.refuse_core_group(connections, group)
+        elif await self._is_core_group(connections, group):
+            logger.warning("%s", self._about_core_group(group))
 
     async def look_for_pubsub_layers(self, connections: LoopConnections) -> None:
         """Warn, once, if processes on channels_redis's pub/sub layer listen below the prefix."""
