@@ -396,7 +396,8 @@ async def test_close_a_slow_client_is_closed_with_1013(serve, layer, member):
 
     async with serve(Limited, options={"ws_ping_interval": None}) as site:
         slow, connection, lively = await flood(site, layer)
-        assert layer.dropped == 1
+        # More when the consumer takes its time to leave: then its channel fills.
+        assert layer.dropped >= 1
         await until(lambda: len(site.server.state.tasks) == 1, "the slow client's consumer has returned")
         slow.writer.transport.resume_reading()
         numbers = []
