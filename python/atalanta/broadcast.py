@@ -1,9 +1,9 @@
 """Broadcasts: group messages that are final, written to every member without waking its consumer.
 
-`channel_layer.group_broadcast` of Atalanta's layers sends text or bytes to a group; the function `group_broadcast` does so
-on any layer. Consumers with the mixin get it through their handler `broadcast_message`, which sends it to the client.
-Where connection and layer are Atalanta's and dispatch is accelerated, the frame is built once and written to the
-connection from C instead; the handler does not run.
+`channel_layer.group_broadcast` of Atalanta's layers sends text or bytes to a group; the function
+`group_broadcast` does so on any layer. Consumers with the mixin get it through their handler
+`broadcast_message`, which sends it to the client. Where connection and layer are Atalanta's and dispatch is
+accelerated, the frame is built once and written to the connection from C instead; the handler does not run.
 
 What the short way misses: a `send` that the application or a middleware has wrapped, or overridden in the
 consumer. Order: a broadcast is written when it is delivered, after everything that the consumer has sent and
@@ -36,10 +36,10 @@ async def group_broadcast(
     *,
     expiry: float | None = None,
 ) -> None:
-    """Send one text or binary message to the clients of every member of the group, on any channel layer.
+    """Send one text or binary message to the clients of every member of a group of any channel layer.
 
-    The same as the method of this name where the layer has one, as Atalanta's have. On other layers `expiry` has no
-    effect: messages have that of the layer.
+    The same as the method of this name where the layer has one, as Atalanta's have. On other layers `expiry`
+    has no effect: messages have that of the layer.
     """
     method = getattr(channel_layer, "group_broadcast", None)
     if method is not None:

@@ -163,7 +163,10 @@ async def test_after_detach_it_is_an_event_again():
 async def test_other_types_are_events():
     group, (connection,), (box,) = await members(1)
     others = [
-        {"type": "chat.message", "text": "x"}, {"text": "x"}, {"type": None}, {"type": "broadcast_message"},
+        {"type": "chat.message", "text": "x"},
+        {"text": "x"},
+        {"type": None},
+        {"type": "broadcast_message"},
     ]
     for message in others:
         assert deliver(group, message) == (1, 0)
@@ -215,7 +218,10 @@ async def test_from_another_thread_and_another_loop_it_is_an_event():
     async def elsewhere():
         results.append(deliver(group, broadcast("loop")))
 
-    for call in (lambda: results.append(deliver(group, broadcast("thread"))), lambda: asyncio.run(elsewhere())):
+    for call in (
+        lambda: results.append(deliver(group, broadcast("thread"))),
+        lambda: asyncio.run(elsewhere()),
+    ):
         thread = threading.Thread(target=call)
         thread.start()
         await asyncio.to_thread(thread.join)
@@ -226,12 +232,15 @@ async def test_from_another_thread_and_another_loop_it_is_an_event():
 # ---- Messages that cannot be broadcast ----
 
 
-@pytest.mark.parametrize("message", [
-    {"type": "broadcast.message"},
-    {"type": "broadcast.message", "message": "of an application that uses this name itself"},
-    {"type": "broadcast.message", "text": {"nested": 1}},
-    {"type": "broadcast.message", "text": None, "bytes": None},
-])
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "broadcast.message"},
+        {"type": "broadcast.message", "message": "of an application that uses this name itself"},
+        {"type": "broadcast.message", "text": {"nested": 1}},
+        {"type": "broadcast.message", "text": None, "bytes": None},
+    ],
+)
 async def test_a_message_of_another_shape_is_an_ordinary_event(message):
     """The name is not ours alone: groups of applications that had it before must work as they did."""
     group, (connection,), (box,) = await members(1)
@@ -578,14 +587,21 @@ async def test_references_are_given_back():
 # ---- attach ----
 
 
-@pytest.mark.parametrize("arguments, error, message", [
-    (("send", LIMIT, "skip"), TypeError, "expected the receive of a connection of ours"),
-    ((None, LIMIT, "skip"), TypeError, "expected the receive of a connection of ours"),
-    (("receive", -1, "skip"), ValueError, "limit: expected 0 or more bytes, got -1"),
-    (("receive", LIMIT, "drop"), ValueError, "policy: expected 'skip', 'drop_oldest' or 'close', got 'drop'"),
-    (("receive", "1", "skip"), TypeError, "integer"),
-    (("receive", LIMIT), TypeError, "3 arguments"),
-])
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        (("send", LIMIT, "skip"), TypeError, "expected the receive of a connection of ours"),
+        ((None, LIMIT, "skip"), TypeError, "expected the receive of a connection of ours"),
+        (("receive", -1, "skip"), ValueError, "limit: expected 0 or more bytes, got -1"),
+        (
+            ("receive", LIMIT, "drop"),
+            ValueError,
+            "policy: expected 'skip', 'drop_oldest' or 'close', got 'drop'",
+        ),
+        (("receive", "1", "skip"), TypeError, "integer"),
+        (("receive", LIMIT), TypeError, "3 arguments"),
+    ],
+)
 async def test_attach_of_what_cannot_be(arguments, error, message):
     connection, box, group = await opened(), Mailbox(10, 60), Group(60)
     group.add("a", box)

@@ -292,7 +292,11 @@ def test_a_send_from_inside_a_send():
 
 def test_not_initialised():
     group = Group.__new__(Group)
-    for call in (lambda: group.add("a", Mailbox(1, 1)), lambda: group.discard("a"), lambda: deliver(group, {})):
+    for call in (
+        lambda: group.add("a", Mailbox(1, 1)),
+        lambda: group.discard("a"),
+        lambda: deliver(group, {}),
+    ):
         with pytest.raises(RuntimeError, match="__init__ was not called"):
             call()
     assert len(group) == 0 == group.expire() and group.members() == {}

@@ -78,7 +78,9 @@ async def queue_of_timers():
     call_later = loop.call_later
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            loop, "call_later", lambda delay, callback: scheduled.append(callback) or call_later(delay, callback)
+            loop,
+            "call_later",
+            lambda delay, callback: scheduled.append(callback) or call_later(delay, callback),
         )
         await opened(ping_interval=60.0)
     [callback] = scheduled
@@ -179,7 +181,13 @@ async def use_cancel(connection):
 
 
 async def use_errors(connection):
-    for wrong in (None, {}, {"type": "nonsense"}, {"type": "websocket.send"}, {"type": "websocket.close", "code": 1}):
+    for wrong in (
+        None,
+        {},
+        {"type": "nonsense"},
+        {"type": "websocket.send"},
+        {"type": "websocket.close", "code": 1},
+    ):
         with pytest.raises(Exception):
             await connection.send(wrong)
 
@@ -418,12 +426,16 @@ loop.run_until_complete(turn())
         OPEN + "loop.close()",
         OPEN + "waiter = receiving.send(None); loop.close()",
         OPEN + "receiving.send(None); connection.me = connection; loop.close()",
-        OPEN + "import atalanta._core; atalanta._core.kept = receiving, connection; receiving.send(None); loop.close()",
+        OPEN
+        + "import atalanta._core; atalanta._core.kept = receiving, connection; receiving.send(None); loop.close()",
         OPEN + HANDLING + "loop.close()",
         OPEN + HANDLING + "atalanta._core.kept = task, mailbox; loop.close()",
         OPEN + HANDLING + "mailbox.put({'type': 'x'}); loop.close(); del mailbox, task",
-        OPEN + HANDLING + "next(group.send({'type': 'x'}), None); loop.run_until_complete(turn()); loop.close()",
-        OPEN + "import sys, gc; del sys.modules['atalanta._core'], sys.modules['atalanta']; gc.collect(); loop.close()",
+        OPEN
+        + HANDLING
+        + "next(group.send({'type': 'x'}), None); loop.run_until_complete(turn()); loop.close()",
+        OPEN
+        + "import sys, gc; del sys.modules['atalanta._core'], sys.modules['atalanta']; gc.collect(); loop.close()",
     ],
     ids=[
         "import",
@@ -442,9 +454,13 @@ def test_the_interpreter_ends_in_silence(code):
     assert python(code) == (0, "")
 
 
-@pytest.mark.parametrize("call", ["shutdown()", "data_received(b'x')", "get_buffer(-1)", "_refuse(500, '', '')"])
+@pytest.mark.parametrize(
+    "call", ["shutdown()", "data_received(b'x')", "get_buffer(-1)", "_refuse(500, '', '')"]
+)
 def test_a_protocol_that_was_not_initialised_does_not_crash(call):
-    code = f"from atalanta._core import Protocol\ntry: Protocol.__new__(Protocol).{call}\nexcept Exception: pass"
+    code = (
+        f"from atalanta._core import Protocol\ntry: Protocol.__new__(Protocol).{call}\nexcept Exception: pass"
+    )
     assert python(code) == (0, "")
 
 

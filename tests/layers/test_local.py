@@ -38,7 +38,11 @@ async def test_put_and_receive():
     here = channels()
     assert here.put("a", {"n": 1}) and here.put("a", {"n": 2}) and here.put("b", {"n": 3})
     assert set(here.channels()) == {"a", "b"}
-    assert [await here.receive("a"), await here.receive("a"), await here.receive("b")] == [{"n": 1}, {"n": 2}, {"n": 3}]
+    assert [await here.receive("a"), await here.receive("a"), await here.receive("b")] == [
+        {"n": 1},
+        {"n": 2},
+        {"n": 3},
+    ]
     assert here.channels() == {} and here._mailboxes == {}
 
 

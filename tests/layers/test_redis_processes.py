@@ -245,7 +245,9 @@ async def test_channels_redis_core_processes_are_refused(make_layer, redis):
     await theirs.close_pools()
 
 
-async def test_a_group_that_a_core_process_joins_later_is_told_in_the_log(make_layer, redis, caplog, monkeypatch):
+async def test_a_group_that_a_core_process_joins_later_is_told_in_the_log(
+    make_layer, redis, caplog, monkeypatch
+):
     monkeypatch.setattr("atalanta.layers.redis.neighbours.LOOK_INTERVAL", 0.0)
     ours = make_layer()
     theirs = CoreLayer(hosts=[redis.url], prefix=ours.prefix)
@@ -256,7 +258,10 @@ async def test_a_group_that_a_core_process_joins_later_is_told_in_the_log(make_l
     await asyncio.sleep(1.1)
     await theirs.group_add("group", await theirs.new_channel())
     await ours.group_send("group", MESSAGE)
-    assert "the group 'group' also has members in processes on channels_redis.core.RedisChannelLayer" in caplog.text
+    assert (
+        "the group 'group' also has members in processes on channels_redis.core.RedisChannelLayer"
+        in caplog.text
+    )
     assert [await take(ours, our_channel) for _ in range(2)] == [MESSAGE] * 2
     await theirs.close_pools()
 

@@ -93,9 +93,7 @@ def _serves_a_request(dispatch: Callable[..., Any]) -> bool:
     return isinstance(scope, dict) and scope.get("type") == "http"
 
 
-async def _dispatch_events(
-    events: Events, dispatch: Callable[[dict[str, Any]], Awaitable[None]]
-) -> None:
+async def _dispatch_events(events: Events, dispatch: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     """Dispatch until a handler raises.
 
     AsyncConsumer.dispatch does two things, find the handler and close old database connections; where it is

@@ -98,11 +98,11 @@ class ChannelLayer(BaseChannelLayer):
         *,
         expiry: float | None = None,
     ) -> None:
-        """Send one text or binary message to the clients of every member, past their consumers where possible.
+        """Send one text or binary message to the clients of every member, past consumers where possible.
 
-        `atalanta.broadcast` says which members that needs and what they miss. With an `expiry` the message is
-        dropped for those whom it has not reached after so many seconds. Raises what group_send raises, and TypeError
-        unless there is either text or bytes.
+        `atalanta.broadcast` says which members that needs and what they miss. With an `expiry` the message
+        is dropped for those whom it has not reached after so many seconds. Raises what group_send raises,
+        and TypeError unless there is either text or bytes.
         """
         await self.group_send(group, broadcast_event(text, bytes), expiry=expiry)
 

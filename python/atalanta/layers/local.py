@@ -127,8 +127,8 @@ class LocalChannels:
     ) -> tuple[int, int]:
         """Deliver a copy to every member; how many got it, and how many were over capacity.
 
-        The loop gets its turn between slices of a large group. What one loop delivers to a group reaches every
-        member in the same order; cancelling leaves nobody out.
+        The loop gets its turn between slices of a large group. What one loop delivers to a group reaches
+        every member in the same order; cancelling leaves nobody out.
         """
         self._sweep_when_due()
         members = self._groups.get(group)
