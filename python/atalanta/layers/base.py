@@ -90,6 +90,10 @@ class ChannelLayer(BaseChannelLayer):
         if "__asgi_channel__" in message:
             raise AssertionError("a message may not have the key __asgi_channel__")
 
+    async def group_send(self, group: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
+        """Send a copy of the message to every member of the group; each layer has its own way."""
+        raise NotImplementedError(f"{type(self).__name__} has no group_send")
+
     async def group_broadcast(
         self,
         group: str,
