@@ -246,7 +246,7 @@ OPTIONS: tuple[Option, ...] = (
         APPLICATION,
         str,
         "",
-        "ASGI root_path: where the application is mounted",
+        "ASGI root_path: where the application is mounted; the proxy may leave it in the path or take it away",
         metavar="PATH",
     ),
     Option(
@@ -327,6 +327,15 @@ OPTIONS: tuple[Option, ...] = (
         minimum=0,
     ),
     Option(
+        "websocket_close_timeout",
+        WEBSOCKETS,
+        float,
+        DEFAULTS.close_timeout,
+        "seconds that a client has for its part of the closing handshake, TCP is cut then",
+        metavar="SECONDS",
+        minimum=0.001,
+    ),
+    Option(
         "application_close_timeout",
         WEBSOCKETS,
         float,
@@ -343,6 +352,15 @@ OPTIONS: tuple[Option, ...] = (
         "frames of one message, closed with 1009 beyond; 0: no limit",
         metavar="NUMBER",
         minimum=0,
+    ),
+    Option(
+        "websocket_max_early_bytes",
+        WEBSOCKETS,
+        int,
+        DEFAULTS.max_early_bytes,
+        "bytes of frames kept until the application has accepted, beyond which the client is not read from",
+        metavar="BYTES",
+        minimum=1,
     ),
     Option(
         "websocket_max_queued_messages",
@@ -462,10 +480,10 @@ OPTIONS: tuple[Option, ...] = (
         HTTP,
         float,
         None,
-        "seconds that a response may take, 503 then (no limit)",
+        "seconds that a response may take, 503 then; 0: no limit, as without it",
         short="-t",
         metavar="SECONDS",
-        minimum=0.001,
+        minimum=0,
     ),
     Option(
         "timeout_keep_alive",
@@ -491,7 +509,8 @@ OPTIONS: tuple[Option, ...] = (
         PROXIES,
         bool,
         False,
-        "take the client's address and the scheme from X-Forwarded-For, -Port and -Proto",
+        "take the client's address and the scheme from X-Forwarded-For, -Port and -Proto, and the root_path "
+        "from Daphne-Root-Path",
     ),
     Option(
         "proxy_headers_host",

@@ -27,6 +27,22 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = self.parse_known_args(args, namespace)
+        for word in unknown:
+            flag = word.partition("=")[0]
+            if flag.startswith("--"):
+                self.error(f"unrecognized arguments: {flag}{self._suggestion(flag)}")
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found
+
+    def _suggestion(self, flag: str) -> str:
+        """What may have been meant: names of options are not shortened here, as other programs let them be."""
+        known = [name for action in self._actions for name in action.option_strings]
+        close = [name for name in known if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
+        return f"; did you mean {' or '.join(close[:3])}?" if close else ""
+
 
 def argument_type(option: Option) -> Any:
     """The option's conversion and its limits, as argparse's `type`."""

@@ -133,6 +133,45 @@ def test_a_request_that_does_not_become_complete(limited):
     assert received(limited, b"") == b"", "nor a connection without any request"
 
 
+def upgrade(server, path="/"):
+    """A plain socket that has asked for a WebSocket."""
+    raw = socket.create_connection(("127.0.0.1", server.port), timeout=GUARD)
+    raw.sendall(
+        f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    return raw
+
+
+def sent_before_acceptance(server, size):
+    """Whether the server takes so many bytes of frames while the application does not answer."""
+    frame = b"\x82\xff" + (1 << 20).to_bytes(8) + bytes(4 + (1 << 20))
+    with upgrade(server, "/silent") as raw:
+        raw.settimeout(3)
+        try:
+            raw.sendall(frame * (size >> 20))
+        except TimeoutError:
+            return False
+        return True
+
+
+def test_what_is_kept_until_the_application_accepts(tmp_path):
+    arguments = ["--websocket_connect_timeout", -1]
+    with serving(tmp_path, *arguments) as server:
+        assert not sent_before_acceptance(server, 32 << 20), "more than all buffers of the system hold"
+    with serving(tmp_path, *arguments, "--websocket-max-early-bytes", 64 << 20) as server:
+        assert sent_before_acceptance(server, 32 << 20)
+
+
+def test_a_client_that_does_not_answer_the_close_frame(tmp_path):
+    with serving(tmp_path, "--websocket_timeout", 1, "--websocket-close-timeout", 1) as server:
+        with upgrade(server) as raw:
+            # Well before the ten seconds that it has without the option.
+            raw.settimeout(8)
+            received = b"".join(iter(lambda: raw.recv(4096), b""))
+        assert received.endswith(b"\x88\x13\x03\xe8lifetime exceeded")
+
+
 def test_more_websockets_than_there_may_be(tmp_path):
     arguments = ["--websocket-max-connections", 2, "--websocket-retry-after", 7]
     with serving(tmp_path, *arguments) as server, server.connect() as websocket, server.connect():

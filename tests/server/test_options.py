@@ -109,6 +109,10 @@ def test_values_in_the_environment(name, text, value):
         ("shutdown_code", "soon", "not a whole number"),
         ("websocket_max_queued_messages", "0", "less than 1"),
         ("websocket_max_queued_bytes", "0", "less than 1"),
+        ("websocket_max_early_bytes", "0", "less than 1"),
+        ("websocket_max_early_bytes", "many", "not a whole number"),
+        ("websocket_close_timeout", "0", "less than 0.001"),
+        ("websocket_close_timeout", "soon", "not a number of seconds"),
         ("websocket_max_request_size", "0", "less than 1"),
         ("websocket_max_connections", "0", "less than 1"),
         ("websocket_retry_after", "-1", "less than 0"),
@@ -128,6 +132,17 @@ def test_wrong_values_end_the_parser_with_status_2_and_one_line(name, capsys):
         parse(BY_NAME[name].flags[-1], "wrong")
     assert exit.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [("--verb", "--verbosity"), ("--ping-t=3", "--ping-timeout"), ("--pign-interval", "--ping-interval")],
+)
+def test_a_flag_that_is_unknown_is_answered_with_the_one_that_was_meant(flag, meant, capsys):
+    with pytest.raises(SystemExit) as exit:
+        parse(flag)
+    assert exit.value.code == 2
+    assert f"unrecognized arguments: {flag.partition('=')[0]}; did you mean {meant}?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ from .project.served import application
         ("websocket_max_request_size", 1000, "max_request_size", 1000),
         ("websocket_max_fragments", 5, "max_fragments", 5),
         ("websocket_max_fragments", 0, "max_fragments", None),
+        ("websocket_max_early_bytes", 1000, "max_early_bytes", 1000),
+        ("websocket_close_timeout", 0.5, "close_timeout", 0.5),
         ("websocket_max_queued_messages", 5, "max_queued_messages", 5),
         ("websocket_max_queued_bytes", 1000, "max_queued_bytes", 1000),
         ("request_timeout", 2.5, "request_timeout", 2.5),
