@@ -1,14 +1,18 @@
-"""The headers of a reverse proxy: the client's address and the scheme as the proxy saw them."""
+"""The headers of a reverse proxy: the client's address and the scheme as the proxy saw them, and where it has
+mounted the application."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 SCHEMES = {"http": ("http", "ws"), "ws": ("http", "ws"), "https": ("https", "wss"), "wss": ("https", "wss")}
 
 UNIX = "unix"
+
+ROOT_PATH = b"daphne-root-path"
 
 
 class TrustedPeers:
@@ -39,7 +43,7 @@ class TrustedPeers:
 
 
 class ForwardedHeaders:
-    """ASGI middleware that puts the forwarded address, port and scheme into the scope.
+    """ASGI middleware that puts the forwarded address, port, scheme and root path into the scope.
 
     With everybody trusted the first address of the list is the client's, as in daphne; otherwise the last one
     that is not itself a trusted proxy's, since clients can write what they like before it. A WebSocket's
@@ -60,7 +64,7 @@ class ForwardedHeaders:
         await self.app(scope, receive, send)
 
     def apply(self, scope: dict[str, Any]) -> None:
-        addresses, port, scheme = [], None, None
+        addresses, port, scheme, root_path = [], None, None, None
         for name, value in scope["headers"]:
             if name == self.address_header:
                 addresses += value.decode("latin-1").split(",")
@@ -68,6 +72,11 @@ class ForwardedHeaders:
                 port = value.decode("latin-1").strip()
             elif name == b"x-forwarded-proto":
                 scheme = value.decode("latin-1").strip().lower()
+            elif name == ROOT_PATH:
+                root_path = unquote(value.decode("latin-1"))
+        if root_path is not None:
+            scope["root_path"] = root_path
+            scope["headers"] = [header for header in scope["headers"] if header[0] != ROOT_PATH]
         host, own_port = self.client(addresses)
         if host:
             scope["client"] = (host, int(port) if port and port.isascii() and port.isdigit() else own_port)

@@ -1,5 +1,5 @@
-"""What the server does around each request: the access log, the time limit of HTTP responses, and a warning
-of handshakes that a proxy has spoilt.
+"""What the server does around each request: the access log, the time limit of HTTP responses, a warning of
+handshakes that a proxy has spoilt, and what of the scope the command's options change.
 
 All are ASGI middleware that wraps `send` for HTTP only, if at all; a WebSocket's `receive` and `send` are
 handed on as they are.
@@ -11,7 +11,7 @@ import asyncio
 import datetime
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TextIO
 from urllib.parse import quote
 
@@ -102,7 +102,8 @@ class LogActions:
             if message["type"] == "http.response.start":
                 status = message["status"]
             elif message["type"] == "http.response.body":
-                size += len(message.get("body") or b"")
+                # The body of an answer to HEAD is not sent.
+                size += 0 if scope["method"] == "HEAD" else len(message.get("body") or b"")
                 if not message.get("more_body"):
                     complete()
 
@@ -204,3 +205,47 @@ def _tokens(scope: dict[str, Any], header: bytes) -> list[bytes]:
     """The members of a header that is a list, in lower case."""
     values = b",".join(value for name, value in scope["headers"] if name == header)
     return [token.strip() for token in values.lower().split(b",")]
+
+
+class Mounted:
+    """ASGI middleware for an application that is mounted at `root_path`, or where the scope already says.
+
+    The application's path begins with it, as ASGI and the routers of Channels and Starlette have it, whether
+    the proxy has left it in the request or has taken it away.
+    """
+
+    def __init__(self, app: Any, root_path: str = "") -> None:
+        self.app = app
+        self.root_path = root_path
+
+    # No coroutine of its own: a WebSocket would be resumed through it with every message.
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
+        if scope["type"] in ("http", "websocket") and (root_path := scope["root_path"] or self.root_path):
+            # A copy: the log goes on showing the path as it came.
+            scope = {**scope, "root_path": root_path}
+            if not _begins_with(scope["path"], root_path):
+                scope["path"] = root_path + scope["path"]
+                scope["raw_path"] = quote(root_path).encode() + scope["raw_path"]
+        return self.app(scope, receive, send)
+
+
+def _begins_with(path: str, root_path: str) -> bool:
+    return path == root_path or path.startswith(root_path.rstrip("/") + "/")
+
+
+class NoUnderscores:
+    """ASGI middleware that drops headers with an underscore in their name, as daphne and nginx do.
+
+    Frameworks that write both "-" and "_" as "_" would take X_Forwarded_For of a client for the
+    X-Forwarded-For of a proxy.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    # No coroutine, as above.
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
+        if scope["type"] in ("http", "websocket") and any(b"_" in name for name, _ in scope["headers"]):
+            headers = [header for header in scope["headers"] if b"_" not in header[0]]
+            scope = {**scope, "headers": headers}
+        return self.app(scope, receive, send)

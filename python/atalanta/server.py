@@ -20,7 +20,15 @@ from uvicorn.supervisors import ChangeReload, Multiprocess
 from atalanta.connection import settings_of
 from atalanta.forwarded import ForwardedHeaders, TrustedPeers
 from atalanta.http import HttpProtocol
-from atalanta.middleware import AccessLog, ActionLogger, HttpTimeout, LogActions, WarnOfLostUpgrades
+from atalanta.middleware import (
+    AccessLog,
+    ActionLogger,
+    HttpTimeout,
+    LogActions,
+    Mounted,
+    NoUnderscores,
+    WarnOfLostUpgrades,
+)
 from atalanta.options import OptionError
 from atalanta.protocol import Compression
 
@@ -90,7 +98,7 @@ class Config(uvicorn.Config):
             proxy_headers=False,
             server_header=False,
             headers=[("server", options.server_name)] if options.server_name else [],
-            root_path=options.root_path,
+            # Not root_path: uvicorn's takes it that every proxy takes it away.
             limit_concurrency=options.limit_concurrency,
             limit_max_requests=options.max_requests,
             backlog=options.backlog,
@@ -124,7 +132,10 @@ class Config(uvicorn.Config):
         """The application with the middleware that every server has and that the options ask for; none for
         an option that is off."""
         options = self.options
-        if options.http_timeout is not None:
+        app = NoUnderscores(app)
+        if options.root_path or options.proxy_headers:
+            app = Mounted(app, options.root_path)
+        if options.http_timeout:
             app = HttpTimeout(app, options.http_timeout)
         if self.action_logger is not None:
             app = LogActions(app, self.action_logger)

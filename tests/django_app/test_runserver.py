@@ -187,6 +187,11 @@ def test_options_from_the_settings(tmp_path):
             websocket.send("x" * 11)
             assert closed(websocket) == 1009
         assert server.get("/") == (200, "a page at /mounted/ of http")
+        assert server.get("/mounted/") == (200, "a page at /mounted/ of http")
+        assert server.get("/static/style.txt") == (200, "styled\n")
+        with server.connect("/mounted/echo") as websocket:
+            websocket.send("hello")
+            assert websocket.recv(timeout=GUARD) == "hello"
 
 
 def test_ipv6(tmp_path):
@@ -237,7 +242,7 @@ ERRORS = [
     ({"ATALANTA": {"PING_INTERVALL": 1}}, [], "did you mean 'PING_INTERVAL'?"),
     ({}, ["--ssl-certfile", "/no/such/file"], "Error: cannot read /no/such/file"),
     ({}, ["--websocket-max-frame-size", "10"], "use --websocket-max-message-size 10"),
-    ({}, ["--http_timeout", "0"], "error: argument --http_timeout: 0.0 is less than 0.001"),
+    ({}, ["--http_timeout=-1"], "error: argument --http_timeout: -1.0 is less than 0"),
 ]
 
 

@@ -8,19 +8,25 @@ from daphne.utils import parse_x_forwarded_for
 from atalanta.forwarded import ForwardedHeaders, TrustedPeers, split_port
 
 
-def applied(headers, *, trusted=("*",), client=("10.0.0.9", 5), kind="http", scheme="http", **names):
+def applied(headers, **options):
     """(client, scheme) as the application sees them."""
+    scope = scope_with(headers, **options)
+    return scope["client"], scope["scheme"]
+
+
+def scope_with(headers, *, trusted=("*",), client=("10.0.0.9", 5), kind="http", scheme="http", **names):
+    """The scope that the application sees."""
     seen = {}
 
     async def application(scope, receive, send):
         seen.update(scope=scope, receive=receive, send=send)
 
     names = {"address_header": "X-Forwarded-For", "port_header": "X-Forwarded-Port", **names}
-    scope = {"type": kind, "scheme": scheme, "client": client, "headers": headers}
+    scope = {"type": kind, "scheme": scheme, "client": client, "headers": headers, "root_path": ""}
     receive, send = object(), object()
     asyncio.run(ForwardedHeaders(application, TrustedPeers(trusted), **names)(scope, receive, send))
     assert seen["receive"] is receive and seen["send"] is send, "a WebSocket's callables stay the core's own"
-    return seen["scope"]["client"], seen["scope"]["scheme"]
+    return seen["scope"]
 
 
 DAPHNE_CASES = [
@@ -121,3 +127,11 @@ def test_lifespan_is_handed_on():
     middleware = ForwardedHeaders(application, TrustedPeers(["*"]), "x", "y")
     asyncio.run(middleware(scope, None, None))
     assert scope["seen"]
+
+
+def test_the_root_path_of_a_proxy():
+    given = [(b"daphne-root-path", b"/my%20shop"), (b"x-other", b"1")]
+    scope = scope_with(given)
+    assert (scope["root_path"], scope["headers"]) == ("/my shop", [(b"x-other", b"1")])
+    scope = scope_with(given, trusted=("192.0.2.1",))
+    assert (scope["root_path"], scope["headers"]) == ("", given), "not from everybody"

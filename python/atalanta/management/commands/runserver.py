@@ -22,6 +22,7 @@ from django.utils.module_loading import import_string
 
 from atalanta import __version__
 from atalanta.endpoints import Endpoint, ListenError, open_sockets
+from atalanta.middleware import Mounted
 from atalanta.options import BY_NAME, SETTING, OptionError
 from atalanta.server import CertificateError, Config, check_certificate
 from atalanta.sources import argument_type, from_environment, from_settings, merged
@@ -100,7 +101,8 @@ class Command(RunserverCommand):
     def server_options(self, options: dict[str, Any]) -> SimpleNamespace:
         """The options of the server: of this command, of the environment, and of the setting ATALANTA."""
         given = {name: options[name] for name in FLAGS.values() if options.get(name) is not None}
-        given["root_path"] = getattr(settings, "FORCE_SCRIPT_NAME", None) or ""
+        # In the place of an option: get_application mounts the application, within its static files.
+        given["root_path"] = ""
         try:
             setting = from_settings(getattr(settings, SETTING, {}))
             return merged(given, DEVELOPMENT, from_environment(os.environ), setting)
@@ -170,6 +172,8 @@ class Command(RunserverCommand):
             if options["use_reloader"]:
                 raise
             raise CommandError(f"ASGI_APPLICATION {path!r} cannot be imported: {error}") from error
+        if root_path := getattr(settings, "FORCE_SCRIPT_NAME", None):
+            application = Mounted(application, root_path)
         if options.get("use_static_handler") and (settings.DEBUG or options.get("insecure_serving")):
             from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 

@@ -1,0 +1,66 @@
+"""What the command changes in the scope: where the application is mounted, and headers that are dropped."""
+
+import asyncio
+
+import pytest
+from atalanta.middleware import Mounted, NoUnderscores
+
+
+def seen_through(middleware, kind="http", *arguments, **given):
+    """The scope that the application gets, whose `receive` and `send` must be the server's own."""
+    seen = {}
+
+    async def application(scope, receive, send):
+        seen.update(scope=scope, receive=receive, send=send)
+
+    scope = {"type": kind, "path": "/", "raw_path": b"/", "root_path": "", "headers": [], **given}
+    before = dict(scope)
+    receive, send = object(), object()
+    asyncio.run(middleware(application, *arguments)(scope, receive, send))
+    assert seen["receive"] is receive and seen["send"] is send
+    assert scope == before, "the log shows the request as it came"
+    return seen["scope"]
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(
+    ("root_path", "path", "raw_path", "seen", "raw_seen"),
+    [
+        ("/shop", "/a", b"/a", "/shop/a", b"/shop/a"),
+        ("/shop", "/shop/a", b"/shop/a", "/shop/a", b"/shop/a"),
+        ("/shop", "/shop", b"/shop", "/shop", b"/shop"),
+        ("/shop", "/shopping", b"/shopping", "/shop/shopping", b"/shop/shopping"),
+        ("/my shop", "/a b", b"/a%20b", "/my shop/a b", b"/my%20shop/a%20b"),
+        ("/my shop", "/my shop/a", b"/my%20shop/a", "/my shop/a", b"/my%20shop/a"),
+        ("/sh\u00f6p", "/a", b"/a", "/sh\u00f6p/a", b"/sh%C3%B6p/a"),
+        ("", "/a", b"/a", "/a", b"/a"),
+    ],
+)
+def test_a_mounted_application(kind, root_path, path, raw_path, seen, raw_seen):
+    scope = seen_through(Mounted, kind, root_path, path=path, raw_path=raw_path)
+    assert (scope["root_path"], scope["path"], scope["raw_path"]) == (root_path, seen, raw_seen)
+    assert scope["type"] == kind
+
+
+def test_the_root_path_of_the_scope_goes_first():
+    scope = seen_through(Mounted, "http", "/shop", root_path="/other", path="/a", raw_path=b"/a")
+    assert (scope["root_path"], scope["path"]) == ("/other", "/other/a")
+
+
+def test_headers_with_underscores_are_dropped():
+    headers = [(b"x-user", b"1"), (b"x_user", b"2"), (b"host", b"x_y"), (b"_", b"3")]
+    for kind in ("http", "websocket"):
+        scope = seen_through(NoUnderscores, kind, headers=headers)
+        assert scope["headers"] == [(b"x-user", b"1"), (b"host", b"x_y")]
+
+
+@pytest.mark.parametrize("middleware", [Mounted, NoUnderscores])
+def test_the_lifespan_is_handed_on(middleware):
+    seen = []
+
+    async def application(scope, receive, send):
+        seen.append(scope)
+
+    scope = {"type": "lifespan"}
+    asyncio.run(middleware(application)(scope, None, None))
+    assert seen == [scope]
