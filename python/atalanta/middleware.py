@@ -233,11 +233,12 @@ def _begins_with(path: str, root_path: str) -> bool:
     return path == root_path or path.startswith(root_path.rstrip("/") + "/")
 
 
-class NoUnderscores:
-    """ASGI middleware that drops headers with an underscore in their name, as daphne and nginx do.
+class CleanHeaders:
+    """ASGI middleware for the headers of a request, as daphne passes them on.
 
-    Frameworks that write both "-" and "_" as "_" would take X_Forwarded_For of a client for the
-    X-Forwarded-For of a proxy.
+    A header with an underscore in its name is dropped: frameworks that write both "-" and "_" as "_" would
+    take X_Forwarded_For of a client for the X-Forwarded-For of a proxy. The blanks after a value, which
+    uvicorn's parser leaves there, are no part of it (RFC 9110, section 5.5).
     """
 
     def __init__(self, app: Any) -> None:
@@ -245,7 +246,11 @@ class NoUnderscores:
 
     # No coroutine, as above.
     def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
-        if scope["type"] in ("http", "websocket") and any(b"_" in name for name, _ in scope["headers"]):
-            headers = [header for header in scope["headers"] if b"_" not in header[0]]
+        if scope["type"] in ("http", "websocket") and not all(map(_is_clean, scope["headers"])):
+            headers = [(name, value.rstrip(b" \t")) for name, value in scope["headers"] if b"_" not in name]
             scope = {**scope, "headers": headers}
         return self.app(scope, receive, send)
+
+
+def _is_clean(header: tuple[bytes, bytes]) -> bool:
+    return b"_" not in header[0] and not header[1].endswith((b" ", b"\t"))

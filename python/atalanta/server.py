@@ -23,10 +23,10 @@ from atalanta.http import HttpProtocol
 from atalanta.middleware import (
     AccessLog,
     ActionLogger,
+    CleanHeaders,
     HttpTimeout,
     LogActions,
     Mounted,
-    NoUnderscores,
     WarnOfLostUpgrades,
 )
 from atalanta.options import OptionError
@@ -132,7 +132,7 @@ class Config(uvicorn.Config):
         """The application with the middleware that every server has and that the options ask for; none for
         an option that is off."""
         options = self.options
-        app = NoUnderscores(app)
+        app = CleanHeaders(app)
         if options.root_path or options.proxy_headers:
             app = Mounted(app, options.root_path)
         if options.http_timeout:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from atalanta.middleware import Mounted, NoUnderscores
+from atalanta.middleware import CleanHeaders, Mounted
 
 
 def seen_through(middleware, kind="http", *arguments, **given):
@@ -50,11 +50,16 @@ def test_the_root_path_of_the_scope_goes_first():
 def test_headers_with_underscores_are_dropped():
     headers = [(b"x-user", b"1"), (b"x_user", b"2"), (b"host", b"x_y"), (b"_", b"3")]
     for kind in ("http", "websocket"):
-        scope = seen_through(NoUnderscores, kind, headers=headers)
+        scope = seen_through(CleanHeaders, kind, headers=headers)
         assert scope["headers"] == [(b"x-user", b"1"), (b"host", b"x_y")]
 
 
-@pytest.mark.parametrize("middleware", [Mounted, NoUnderscores])
+def test_blanks_after_a_value_are_no_part_of_it():
+    scope = seen_through(CleanHeaders, headers=[(b"a", b"1 \t"), (b"b", b""), (b"c", b"2 3")])
+    assert scope["headers"] == [(b"a", b"1"), (b"b", b""), (b"c", b"2 3")]
+
+
+@pytest.mark.parametrize("middleware", [Mounted, CleanHeaders])
 def test_the_lifespan_is_handed_on(middleware):
     seen = []
 
