@@ -175,6 +175,9 @@ def _inherited_socket(fileno: int) -> socket.socket:
 
 
 def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
+    if not 0 <= port <= 65535:
+        # getaddrinfo would take the rest of the division.
+        raise ListenError(f"cannot listen on {host} port {port}: ports go from 0 to 65535")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:

@@ -94,14 +94,15 @@ def test_the_log_is_daphnes(tmp_path):
 
 
 def test_reload_with_open_websockets(tmp_path):
-    """Autoreload waits for nobody, and the page can connect again; then Control-C ends both processes."""
+    """Autoreload waits for nobody, but says that it restarts, and the page can connect again; then Control-C
+    ends both processes, and says so too."""
     with runserver(tmp_path, copy=True) as server:
         with contextlib.ExitStack() as stack:
             websockets = [stack.enter_context(server.connect()) for _ in range(3)]
             before = server.url
             source = server.project / "urls.py"
             change(server, source, source.read_text() + "\n")
-            assert {closed(websocket) for websocket in websockets} == {1006}
+            assert {closed(websocket) for websocket in websockets} == {1012}
         until(lambda: len(server.banners) == 2, "the second start")
         assert server.url != before, "port 0 is another port each time"
         assert server.get("/")[0] == 200
@@ -109,6 +110,7 @@ def test_reload_with_open_websockets(tmp_path):
             websocket.send("again")
             assert websocket.recv(timeout=GUARD) == "again"
             assert server.stop() == 0
+            assert closed(websocket) == 1012
         assert "Traceback" not in server.log
 
 
@@ -238,6 +240,11 @@ ERRORS = [
         {"ASGI_APPLICATION": "asgi.nothing"},
         ["--noreload"],
         "CommandError: ASGI_APPLICATION 'asgi.nothing' cannot",
+    ),
+    (
+        {"ASGI_APPLICATION": "asgi.websockets"},
+        ["--noreload"],
+        "CommandError: ASGI_APPLICATION 'asgi.websockets' is no application: list cannot be called",
     ),
     ({"ATALANTA": {"PING_INTERVALL": 1}}, [], "did you mean 'PING_INTERVAL'?"),
     ({}, ["--ssl-certfile", "/no/such/file"], "Error: cannot read /no/such/file"),

@@ -153,6 +153,12 @@ def test_ipv6():
         assert address == f"http://[::1]:{found.getsockname()[1]}"
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 70000])
+def test_a_port_that_is_none_is_refused(port):
+    with pytest.raises(ListenError, match="ports go from 0 to 65535"):
+        open_sockets(Endpoint(host="127.0.0.1", port=port))
+
+
 def test_an_address_of_another_machine_is_refused():
     with pytest.raises(ListenError, match="does not have that address"):
         open_sockets(Endpoint(host="192.0.2.1", port=0))

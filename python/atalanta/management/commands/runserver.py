@@ -3,11 +3,14 @@ autoreload."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import logging
 import os
 import socket
 import sys
+import threading
 from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -65,6 +68,36 @@ DEVELOPMENT = {
 }
 
 
+# Seconds for the close frames of all WebSockets; the autoreloader's parent kills its child after 0.25.
+GOODBYE = 0.2
+
+
+class DevelopmentServer(uvicorn.Server):
+    """A server that can tell its clients from another thread that the process is about to end."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def say_goodbye(self) -> None:
+        """Close the connections, WebSockets with the shutdown_code, and wait for nobody's answer. Does nothing
+        once the server has ended."""
+        told = threading.Event()
+
+        def tell() -> None:
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            # In the next turn: TLS writes in this one.
+            asyncio.get_running_loop().call_soon(told.set)
+
+        if self.loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(tell)
+                told.wait(GOODBYE)
+
+
 class Command(RunserverCommand):
     help = "Starts a lightweight web server for development, with WebSockets, on the ASGI application."
 
@@ -73,6 +106,8 @@ class Command(RunserverCommand):
     port: str
     use_ipv6: bool
     _raw_ipv6: bool
+
+    server: DevelopmentServer | None = None
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
@@ -108,6 +143,14 @@ class Command(RunserverCommand):
             return merged(given, DEVELOPMENT, from_environment(os.environ), setting)
         except OptionError as error:
             raise CommandError(str(error)) from None
+
+    def run(self, **options: Any) -> None:
+        try:
+            super().run(**options)
+        finally:
+            # Under the autoreloader, on Control-C and on a change: the process ends without its other thread.
+            if self.server is not None:
+                self.server.say_goodbye()
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         if not options["use_asgi"]:
@@ -149,7 +192,8 @@ class Command(RunserverCommand):
             # sys.exit would only end the thread.
             os._exit(1)
         self.on_bind(listening[0].getsockname()[1])
-        uvicorn.Server(config).run(listening)
+        self.server = DevelopmentServer(config)
+        self.server.run(listening)
 
     def listen(self) -> list[socket.socket]:
         host = self.addr
@@ -172,6 +216,9 @@ class Command(RunserverCommand):
             if options["use_reloader"]:
                 raise
             raise CommandError(f"ASGI_APPLICATION {path!r} cannot be imported: {error}") from error
+        if not callable(application):
+            kind = type(application).__name__
+            raise CommandError(f"ASGI_APPLICATION {path!r} is no application: {kind} cannot be called")
         if root_path := getattr(settings, "FORCE_SCRIPT_NAME", None):
             application = Mounted(application, root_path)
         if options.get("use_static_handler") and (settings.DEBUG or options.get("insecure_serving")):
