@@ -246,7 +246,8 @@ OPTIONS: tuple[Option, ...] = (
         APPLICATION,
         str,
         "",
-        "ASGI root_path: where the application is mounted; the proxy may leave it in the path or take it away",
+        "ASGI root_path: where the application is mounted; the proxy may leave it in the path or take it "
+        "away",
         metavar="PATH",
     ),
     Option(

@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def _suggestion(self, flag: str) -> str:
-        """What may have been meant: names of options are not shortened here, as other programs let them be."""
+        """What may have been meant; names of options cannot be shortened here, as they can with daphne."""
         known = [name for action in self._actions for name in action.option_strings]
         close = [name for name in known if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
         return f"; did you mean {' or '.join(close[:3])}?" if close else ""

@@ -85,7 +85,9 @@ def words_of(name, arguments, application="mirror:application"):
 
 
 @contextlib.contextmanager
-def running(name, directory, *arguments, application="mirror:application", inherit=(), where=("-p", 0), **variables):
+def running(
+    name, directory, *arguments, application="mirror:application", inherit=(), where=("-p", 0), **variables
+):
     """The program, ready. It is told to listen `where`, and starts in the directory of the application."""
     own = Path(directory) / f"{name}-{time.monotonic_ns()}"
     own.mkdir()

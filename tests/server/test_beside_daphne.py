@@ -4,22 +4,21 @@ docs/from-daphne.md has a row for."""
 import contextlib
 import json
 import re
-import signal
 import socket
 import time
 from pathlib import Path
 
 import pytest
-from atalanta.options import BY_NAME
-from daphne.cli import CommandLineInterface
-from twisted.web.http import HTTPFactory
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from .beside import run, running
-from .running import GUARD, connect_unix, get_unix, until
+from .beside import running
+from .running import GUARD, until
+from .test_beside_daphne_start import DEFAULTS, ROWS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "from-daphne.md"
 NAMES = ("daphne", "atalanta")
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +75,17 @@ def status_of(data):
 def answered(data, half_close=False):
     """The status that bytes on a connection get."""
     return lambda program: status_of(program.raw(data, half_close))
+
+
+def first_status(data):
+    """The same on a connection that may stay open."""
+
+    def probe(program):
+        with socket.create_connection(("127.0.0.1", program.port), timeout=GUARD) as raw:
+            raw.sendall(data)
+            return status_of(raw.recv(4096))
+
+    return probe
 
 
 def two_on_one_connection(program):
@@ -218,13 +228,24 @@ def websocket_scope(*keys, path="/scope", **options):
     return probe
 
 
-COMMON = ("type", "path", "raw_path", "query_string", "root_path", "subprotocols", "headers", "client", "server")
+COMMON = (
+    "type",
+    "path",
+    "raw_path",
+    "query_string",
+    "root_path",
+    "subprotocols",
+    "headers",
+    "client",
+    "server",
+)
 
 
 def disconnected(*arguments):
     """What the application is told of a client's close frame."""
 
     def probe(program):
+        before = program.output.count("disconnected with")
         with program.connect("/told") as websocket:
             if arguments == (None,):
                 websocket.socket.sendall(b"\x88\x80\0\0\0\0")
@@ -232,14 +253,18 @@ def disconnected(*arguments):
                     websocket.recv(timeout=GUARD)
             else:
                 websocket.close(*arguments)
-        until(lambda: "disconnected with" in program.output, "the disconnect")
+        until(lambda: program.output.count("disconnected with") > before, "the disconnect")
         return re.findall(r"disconnected with (.*)", program.output)[-1]
 
     return probe
 
 
 def handshake(*headers):
-    lines = (b"Upgrade: websocket", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", b"Sec-WebSocket-Version: 13")
+    lines = (
+        b"Upgrade: websocket",
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        b"Sec-WebSocket-Version: 13",
+    )
     data = request("/", *lines, *headers)
     return data.replace(b"Connection: close", b"Connection: Upgrade")
 
@@ -263,7 +288,7 @@ def sending_to_the_gone(program):
 
 def taken_of_a_flood(program):
     """Whether all that is sent to a client that does not read is taken from the application."""
-    with program.connect("/flood", max_queue=1, max_size=None, compression=None):
+    with program.connect("/flood", max_queue=1, max_size=None, compression=None, close_timeout=1):
         counts = [-1, 0]
         while counts[-1] < 64 and counts[-1] != counts[-2]:
             time.sleep(0.5)
@@ -287,8 +312,16 @@ def log_of_a_websocket(path):
 SAME = [
     ("scope of a request", (), lambda p: seen(p, "/a%2Fb%20c/%C3%A9?x=%20y")),
     ("headers, repeated and of any case", (), lambda p: seen(p, headers={"X-ONE": "  1  ", "x-two": "a, b"})),
-    ("forwarded headers are not believed unasked", (), lambda p: seen(p, headers={"X-Forwarded-For": "192.0.2.1"})),
-    ("headers with underscores", (), lambda p: seen(p, headers={"X_Forwarded_For": "192.0.2.1", "X-Ok": "1"})),
+    (
+        "forwarded headers are not believed unasked",
+        (),
+        lambda p: seen(p, headers={"X-Forwarded-For": "192.0.2.1"}),
+    ),
+    (
+        "headers with underscores",
+        (),
+        lambda p: seen(p, headers={"X_Forwarded_For": "192.0.2.1", "X-Ok": "1"}),
+    ),
     ("HEAD", (), page("/length", "content-length", method="HEAD")),
     ("body of HEAD that the application sends", (), page("/bare", method="HEAD")),
     ("body", (), uploaded(1000)),
@@ -330,16 +363,25 @@ SAME = [
     ("log of a WebSocket", (), log_of_a_websocket("/log/told")),
     ("log of a refused WebSocket", (), log_of_a_websocket("/log/refused")),
     ("WebSocket without a key", (), answered(handshake().replace(b"Sec-WebSocket-Key", b"X-Key"), True)),
+    ("control character in a handshake", (), first_status(handshake(b"foo: b\x0bz"))),
     ("no Server header", ("--no-server-name",), page("/length", "server")),
     ("an empty Server header is none", ("--server-name", ""), page("/length", "server")),
     ("Server header", ("-s", "mine"), page("/length", "server")),
-    ("client from a proxy", ("--proxy-headers",), lambda p: seen(p, headers={"X-Forwarded-For": "192.0.2.1"})),
+    (
+        "client from a proxy",
+        ("--proxy-headers",),
+        lambda p: seen(p, headers={"X-Forwarded-For": "192.0.2.1"}),
+    ),
     (
         "client, port and scheme from a proxy",
         ("--proxy-headers",),
         lambda p: seen(
             p,
-            headers={"X-Forwarded-For": "192.0.2.1, 10.0.0.1", "X-Forwarded-Port": "9", "X-Forwarded-Proto": "https"},
+            headers={
+                "X-Forwarded-For": "192.0.2.1, 10.0.0.1",
+                "X-Forwarded-Port": "9",
+                "X-Forwarded-Proto": "https",
+            },
         ),
     ),
     (
@@ -372,14 +414,25 @@ SAME = [
     ("a message at the limit", ("--websocket-max-message-size", "1000"), echo_of("x" * 1000)),
 ]
 
-IDLE = "Idle HTTP connection"
 NOT_BYTES = "A response header that is not `bytes`"
 LONG = "Request line above 16 KiB, more than 500 headers"
 
 # Differences: the row of the page, arguments, how it is tried, daphne's result, ours.
 DIFFERENT = [
-    ("`Server` header", (), page("/length", "server"), (200, "hello", ["daphne"]), (200, "hello", ["atalanta"])),
-    ("A `Server` header of the application", (), page("/own-server", "server"), (200, "hello", ["own"]), (200, "hello", ["atalanta", "own"])),
+    (
+        "`Server` header",
+        (),
+        page("/length", "server"),
+        (200, "hello", ["daphne"]),
+        (200, "hello", ["atalanta"]),
+    ),
+    (
+        "A `Server` header of the application",
+        (),
+        page("/own-server", "server"),
+        (200, "hello", ["own"]),
+        (200, "hello", ["atalanta", "own"]),
+    ),
     ("`Date` header", (), lambda p: "date" in p.ask(path="/length").headers, False, True),
     (
         "permessage-deflate",
@@ -409,10 +462,15 @@ DIFFERENT = [
     ("Pages of the server's own", (), content_type("/raises"), "text/html", "text/plain"),
     ("Pages of the server's own", (), refusal("/raises"), (500, b""), (500, b"Internal Server Error")),
     (NOT_BYTES, (), lambda p: status_of(p.raw(request("/text-headers"))), 500, None),
-    ("A URL as the target (`GET http://…`)", (), path_seen("http://h.example/scope"), "http://h.example/scope", "/scope"),
+    (
+        "A URL as the target (`GET http://…`)",
+        (),
+        path_seen("http://h.example/scope"),
+        "http://h.example/scope",
+        "/scope",
+    ),
     (LONG, (), answered(request("/" + "a" * 20_000)), None, 200),
     (LONG, (), answered(request("/length", *[b"a: b"] * 600)), 400, 200),
-    ("A handshake that is malformed", (), answered(handshake(b"foo: b\x0bz"), True), None, 400),
     (
         "`--root-path`, and a proxy that takes it away",
         ("--root-path", "/m"),
@@ -451,9 +509,25 @@ def test_the_same(both, arguments, probe):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "probe", "theirs", "ours"), [row[1:] for row in DIFFERENT], ids=[row[0] for row in DIFFERENT]
+    ("arguments", "probe", "theirs", "ours"),
+    [row[1:] for row in DIFFERENT],
+    ids=[row[0] for row in DIFFERENT],
 )
 def test_different(both, arguments, probe, theirs, ours):
     daphne, atalanta = both(arguments)
     assert probe(daphne) == theirs
     assert probe(atalanta) == ours
+
+
+# Rows that no test holds: log lines in words, a feature that needs more of Twisted, and a time.
+NOT_TRIED = {"Lines of the log at start and end", "HTTP/2", "Ready after the start"}
+
+
+def test_the_page_has_every_difference_and_no_other():
+    section = PAGE.read_text(encoding="utf-8").partition("## What is different")[2].partition("\n## ")[0]
+    rows = [
+        row for row in re.findall(r"^\| ([^|]+?) \| ", section, re.MULTILINE) if not row.startswith("---")
+    ]
+    assert len(rows) == len(set(rows))
+    tried = {row[0] for row in DIFFERENT} | {row[0] for row in DEFAULTS} | ROWS
+    assert set(rows) == tried | NOT_TRIED

@@ -142,7 +142,8 @@ def test_a_flag_that_is_unknown_is_answered_with_the_one_that_was_meant(flag, me
     with pytest.raises(SystemExit) as exit:
         parse(flag)
     assert exit.value.code == 2
-    assert f"unrecognized arguments: {flag.partition('=')[0]}; did you mean {meant}?" in capsys.readouterr().err
+    name = flag.partition("=")[0]
+    assert f"unrecognized arguments: {name}; did you mean {meant}?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import threading
+import time
 
 HOP = (b"host", b"user-agent", b"accept-encoding", b"connection", b"upgrade")
 
@@ -46,6 +48,11 @@ async def in_parts(send):
     await send({"type": "http.response.body"})
 
 
+def slow_thread():
+    time.sleep(0.1)
+    return threading.get_ident()
+
+
 async def http(scope, receive, send):
     case = scope["path"].rsplit("/", 1)[-1]
     print(f"called for {case}", flush=True)
@@ -60,7 +67,9 @@ async def http(scope, receive, send):
     elif case == "bare":
         await respond(send, b"hello")
     elif case == "own-server":
-        await respond(send, b"hello", headers=[*plain, (b"server", b"own"), (b"x-twice", b"a"), (b"x-twice", b"b")])
+        await respond(
+            send, b"hello", headers=[*plain, (b"server", b"own"), (b"x-twice", b"a"), (b"x-twice", b"b")]
+        )
     elif case.isdigit():
         await respond(send, b"" if case in ("204", "304") else b"hello", int(case), plain)
     elif case == "raises":
@@ -73,10 +82,17 @@ async def http(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": plain})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
         await asyncio.sleep(60)
+    elif case == "threads":
+        threads = await asyncio.gather(*(asyncio.to_thread(slow_thread) for _ in range(12)))
+        await respond(send, str(len(set(threads))).encode(), headers=plain)
+    elif case == "debug":
+        await respond(send, str(asyncio.get_running_loop().get_debug()).encode(), headers=plain)
     elif case == "sent":
         await respond(send, str(sent).encode(), headers=plain)
     else:
-        await respond(send, json.dumps(seen(scope)).encode(), headers=[(b"content-type", b"application/json")])
+        await respond(
+            send, json.dumps(seen(scope)).encode(), headers=[(b"content-type", b"application/json")]
+        )
 
 
 # How much of its flood the application is rid of, in MiB.
