@@ -82,8 +82,8 @@ class DevelopmentServer(uvicorn.Server):
         await super().startup(sockets)
 
     def say_goodbye(self) -> None:
-        """Close the connections, WebSockets with the shutdown_code, and wait for nobody's answer. Does nothing
-        once the server has ended."""
+        """Close the connections, WebSockets with the shutdown_code, and wait for nobody's answer. Does
+        nothing once the server has ended."""
         told = threading.Event()
 
         def tell() -> None:
