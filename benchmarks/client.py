@@ -114,6 +114,8 @@ class Client:
         if code == 2:
             raise Unusable(f"the load client refuses its options: {words}")
         kind = "wrong answers" if result is not None else "fails"
+        if "whole cycles" in words:
+            kind = "refuses or resets"
         if "permessage-deflate" in words and result is None:
             kind = "no permessage-deflate"
         return Failure(kind, words.splitlines()[-1] if words else f"exit status {code}", words)

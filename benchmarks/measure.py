@@ -133,9 +133,6 @@ def check_window(workload: Workload, before: Sample, after: Sample, result: dict
         raise Failure("nothing done", f"no {workload.operation} within {result['seconds']:.1f} s")
     if workload.mode == "idle" and result["opened"] - result["lost"] < workload.connections:
         raise Failure("fails", f"of {result['opened']} idle connections {result['lost']} were lost")
-    if workload.mode == "storm" and result["refused"] + result["reset"] + result["failed"]:
-        counts = ", ".join(f"{result[key]} {key}" for key in ("refused", "reset", "failed"))
-        raise Failure("refuses or resets", f"{counts}, beside {result['operations']} that went well")
     if workload.mode == "group" and result["messages_completed"] < MESSAGES_MIN:
         completed = f"{result['messages_completed']} messages reached all members"
         raise Failure("too slow", f"{completed} within {result['seconds']:.1f} s, too few for a figure")

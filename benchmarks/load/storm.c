@@ -162,7 +162,10 @@ run_storm(const struct options *options)
                      storm.first_failure);
     }
     else if (storm.first_failure[0] != '\0') {
-        fprintf(stderr, "load: first cycle that failed: %s\n", storm.first_failure);
+        client_fault(&client,
+                     "expected whole cycles only, but in the window %" PRIu64 " were refused, %" PRIu64
+                     " reset and %" PRIu64 " failed otherwise; the first failed: %s",
+                     storm.refused, storm.reset, storm.failed, storm.first_failure);
     }
     return client_end(&client);
 }

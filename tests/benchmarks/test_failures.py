@@ -4,12 +4,14 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
-from benchmarks import measure, report, run, workloads
+from benchmarks import client, measure, report, run, workloads
 from benchmarks.servers import Server
 
 SCRIPT = pathlib.Path(__file__).resolve().parent / "misbehaving_server.py"
@@ -89,6 +91,43 @@ def test_a_server_that_refuses_some_connections_has_no_number():
     cells = results["workloads"]["connect"]["cells"]
     assert cells["flaky"]["failure"]["kind"] == "refuses or resets"
     assert len(cells["good"]["rounds"]) == OPTIONS.rounds
+
+
+@pytest.mark.parametrize("mode", ["flaky", "good"])
+def test_the_load_client_fails_where_a_cycle_does(mode):
+    """Its exit status and last line say so, after the line of JSON with the counts."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    served = subprocess.Popen([sys.executable, str(SCRIPT), mode, port])
+    try:
+        until_it_listens(int(port))
+        storm = [client.build(), "storm", "--port", port, "--connections", "2", "--echo"]
+        done = subprocess.run(
+            [*storm, "--seconds", "0.3", "--warmup", "0"], capture_output=True, text=True, timeout=60
+        )
+    finally:
+        served.kill()
+        served.wait()
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert counts["operations"] > 0
+    if mode == "good":
+        assert (done.returncode, done.stderr, counts["refused"]) == (0, "", 0)
+    else:
+        assert done.returncode == 1
+        assert f"expected whole cycles only, but in the window {counts['refused']} were refused" in done.stderr
+        assert counts["refused"] > 0
+
+
+def until_it_listens(port):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError("the server does not listen")
 
 
 def test_rounds_that_miss_the_window_are_left_out(monkeypatch):
