@@ -10,7 +10,8 @@ main(int argc, char **argv)
                                                                    [MODE_GROUP] = run_group,
                                                                    [MODE_STORM] = run_storm,
                                                                    [MODE_IDLE] = run_idle,
-                                                                   [MODE_SLOW] = run_slow};
+                                                                   [MODE_SLOW] = run_slow,
+                                                                   [MODE_BURST] = run_burst};
     struct options options;
     options_parse(&options, argc, argv);
     return run[options.mode](&options);

@@ -9,5 +9,6 @@ int run_group(const struct options *options);
 int run_storm(const struct options *options);
 int run_idle(const struct options *options);
 int run_slow(const struct options *options);
+int run_burst(const struct options *options);
 
 #endif

@@ -15,7 +15,8 @@ enum {
     STORM = 1 << MODE_STORM,
     IDLE = 1 << MODE_IDLE,
     SLOW = 1 << MODE_SLOW,
-    ALL = ECHO | GROUP | STORM | IDLE | SLOW
+    BURST = 1 << MODE_BURST,
+    ALL = ECHO | GROUP | STORM | IDLE | SLOW | BURST
 };
 
 struct known {
@@ -42,22 +43,23 @@ static const struct known known[] = {
     {"timeout", "S", "so long without progress is a failure [10]", KIND_NUMBER, ALL,
      FIELD(timeout), 0.01, 86400},
     {"grace", "S", "wait after the window for what is outstanding [5]", KIND_NUMBER,
-     ECHO | GROUP | SLOW, FIELD(grace), 0, 86400},
-    {"connections", "N", "connections open at once [1]", KIND_COUNT, ECHO | STORM | IDLE | SLOW,
-     FIELD(connections), 1, 1e6},
+     ECHO | GROUP | SLOW | BURST, FIELD(grace), 0, 86400},
+    {"connections", "N", "connections open at once [1]", KIND_COUNT,
+     ECHO | STORM | IDLE | SLOW | BURST, FIELD(connections), 1, 1e6},
     {"size", "BYTES", "payload of a message [32; group: 64]", KIND_COUNT,
-     ECHO | GROUP | STORM | SLOW, FIELD(size), 0, 1 << 30},
+     ECHO | GROUP | STORM | SLOW | BURST, FIELD(size), 0, 1 << 30},
     {"depth", "D", "messages in flight on a connection, of a sender in a group [1]", KIND_COUNT,
      ECHO | GROUP | SLOW, FIELD(depth), 1, 65536},
-    {"rate", "R", "messages per second in total on a fixed schedule [closed loop]", KIND_NUMBER,
-     ECHO | GROUP | SLOW, FIELD(rate), 0.001, 1e8},
-    {"text", NULL, "ASCII text (the default)", KIND_CONTENT, ECHO | STORM | SLOW, CONTENT_TEXT, 0,
-     0},
-    {"unicode", NULL, "text that is mostly not ASCII", KIND_CONTENT, ECHO | STORM | SLOW,
+    {"rate", "R", "messages per second in total on a fixed schedule [closed loop; burst: 1000]",
+     KIND_NUMBER, ECHO | GROUP | SLOW | BURST, FIELD(rate), 0.001, 1e8},
+    {"text", NULL, "ASCII text (the default)", KIND_CONTENT, ECHO | STORM | SLOW | BURST,
+     CONTENT_TEXT, 0, 0},
+    {"unicode", NULL, "text that is mostly not ASCII", KIND_CONTENT, ECHO | STORM | SLOW | BURST,
      CONTENT_UNICODE, 0, 0},
-    {"binary", NULL, "random bytes", KIND_CONTENT, ECHO | STORM | SLOW, CONTENT_BINARY, 0, 0},
+    {"binary", NULL, "random bytes", KIND_CONTENT, ECHO | STORM | SLOW | BURST, CONTENT_BINARY, 0,
+     0},
     {"json", NULL, "JSON documents that compress as real ones do", KIND_CONTENT,
-     ECHO | STORM | SLOW, CONTENT_JSON, 0, 0},
+     ECHO | STORM | SLOW | BURST, CONTENT_JSON, 0, 0},
     {"deflate", NULL, "permessage-deflate, which the server must accept", KIND_FLAG,
      ECHO | GROUP | SLOW, FIELD(deflate), 0, 0},
     {"window-bits", "B", "LZ77 window to offer for both directions [15]", KIND_COUNT,
@@ -70,6 +72,10 @@ static const struct known known[] = {
     {"settle", "S", "pause between the last handshake and the first message [0.2]", KIND_NUMBER,
      GROUP, FIELD(settle), 0, 3600},
     {"echo", NULL, "one echo in every cycle", KIND_FLAG, STORM, FIELD(echo), 0, 0},
+    {"burst", "K", "connections that are opened at one time, and closed [100]", KIND_COUNT, BURST,
+     FIELD(burst), 1, 1e5},
+    {"every", "S", "time from one burst to the next [1]", KIND_NUMBER, BURST, FIELD(every), 0.01,
+     3600},
     {"slow", "K", "connections that send and never read [1]", KIND_COUNT, SLOW, FIELD(slow), 1,
      1e5},
 };
@@ -84,6 +90,7 @@ static const struct {
     [MODE_STORM] = {"storm", "connect, upgrade, close, again"},
     [MODE_IDLE] = {"idle", "open many connections and hold them"},
     [MODE_SLOW] = {"slow", "echo beside connections that send and never read"},
+    [MODE_BURST] = {"burst", "echo beside bursts of connections"},
 };
 
 const char *
@@ -255,7 +262,7 @@ parse_mode(int argc, char **argv)
             return (enum mode)mode;
         }
     }
-    wrong("expected a mode (echo, group, storm, idle, slow), got '%s'", argc > 1 ? argv[1] : "");
+    wrong("expected a mode (echo, group, storm, idle, slow, burst), got '%s'", argc > 1 ? argv[1] : "");
 }
 
 void
@@ -267,6 +274,9 @@ options_parse(struct options *options, int argc, char **argv)
                                 .path = "/",
                                 .connections = mode == MODE_GROUP ? 10 : 1,
                                 .slow = mode == MODE_SLOW ? 1 : 0,
+                                .burst = mode == MODE_BURST ? 100 : 0,
+                                .every = 1,
+                                .rate = mode == MODE_BURST ? 1000 : 0,
                                 .rooms = 1,
                                 .senders = 1,
                                 .size = mode == MODE_GROUP ? 64 : 32,

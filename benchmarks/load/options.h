@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum mode { MODE_ECHO, MODE_GROUP, MODE_STORM, MODE_IDLE, MODE_SLOW, MODE_COUNT };
+enum mode { MODE_ECHO, MODE_GROUP, MODE_STORM, MODE_IDLE, MODE_SLOW, MODE_BURST, MODE_COUNT };
 
 enum content { CONTENT_TEXT, CONTENT_UNICODE, CONTENT_BINARY, CONTENT_JSON };
 
@@ -22,6 +22,7 @@ struct options {
     size_t header_count;
     size_t connections; /* healthy ones; in a group all members of all rooms */
     size_t slow;
+    size_t burst;
     size_t rooms;
     size_t senders; /* of each room */
     size_t size;
@@ -32,6 +33,7 @@ struct options {
     bool echo;
     double rate; /* messages per second in total; 0: closed loop */
     double seconds, warmup, timeout, grace, settle;
+    double every; /* seconds from one burst to the next */
 };
 
 /* Ends the program: status 0 after --help, status 2 and one line on stderr for anything that is

@@ -6,6 +6,7 @@ refuses     answers upgrades with 403
 corrupts    changes the last byte of some answers
 dies        ends with status 3 in the middle
 flaky       answers some upgrades with 503
+cuts        closes some connections instead of an answer
 logs        echoes, and prints a traceback
 """
 
@@ -36,6 +37,8 @@ async def upgrade(reader, writer, mode):
     """Answer the request; whether it was accepted."""
     request = (await reader.readuntil(b"\r\n\r\n")).decode()
     status = status_of(mode)
+    if mode == "cuts" and upgrades % 10 == 0:
+        return False
     if status is not None:
         writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
         return False

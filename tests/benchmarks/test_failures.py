@@ -93,22 +93,29 @@ def test_a_server_that_refuses_some_connections_has_no_number():
     assert len(cells["good"]["rounds"]) == OPTIONS.rounds
 
 
-@pytest.mark.parametrize("mode", ["flaky", "good"])
-def test_the_load_client_fails_where_a_cycle_does(mode):
-    """Its exit status and last line say so, after the line of JSON with the counts."""
+def load_run(server_mode, mode, *arguments):
+    """The finished load client, and its counts."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
-    served = subprocess.Popen([sys.executable, str(SCRIPT), mode, port])
+    served = subprocess.Popen([sys.executable, str(SCRIPT), server_mode, port])
     try:
         until_it_listens(int(port))
-        storm = [client.build(), "storm", "--port", port, "--connections", "2", "--echo"]
         done = subprocess.run(
-            [*storm, "--seconds", "0.3", "--warmup", "0"], capture_output=True, text=True, timeout=60
+            [client.build(), mode, "--port", port, "--warmup", "0", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
     finally:
         served.kill()
         served.wait()
-    counts = json.loads(done.stdout.splitlines()[-1])
+    return done, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("mode", ["flaky", "good"])
+def test_the_load_client_fails_where_a_cycle_does(mode):
+    """Its exit status and last line say so, after the line of JSON with the counts."""
+    done, counts = load_run(mode, "storm", "--connections", "2", "--echo", "--seconds", "0.3")
     assert counts["operations"] > 0
     if mode == "good":
         assert (done.returncode, done.stderr, counts["refused"]) == (0, "", 0)
@@ -116,6 +123,26 @@ def test_the_load_client_fails_where_a_cycle_does(mode):
         assert done.returncode == 1
         assert f"expected whole cycles only, but in the window {counts['refused']} were refused" in done.stderr
         assert counts["refused"] > 0
+
+
+@pytest.mark.parametrize("mode", ["flaky", "good"])
+def test_bursts_beside_echoes(mode):
+    """A 503 is an answer that a burst may get."""
+    arguments = ("--rate", "200", "--burst", "30", "--every", "0.2", "--seconds", "1")
+    done, counts = load_run(mode, "burst", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert counts["operations"] > 0 and counts["bursts"] > 0
+    assert counts["served"] > 0 and counts["handshake_us"]["count"] >= counts["served"]
+    assert (counts["refused"] > 0) == (mode == "flaky")
+    assert counts["reset"] == counts["failed"] == 0
+
+
+def test_a_burst_that_is_cut_fails_the_run():
+    arguments = ("--rate", "200", "--burst", "30", "--every", "0.2", "--seconds", "1")
+    done, counts = load_run("cuts", "burst", *arguments)
+    assert done.returncode == 1
+    assert "expected bursts of whole cycles or 503" in done.stderr
+    assert counts["reset"] + counts["failed"] > 0
 
 
 def until_it_listens(port):
