@@ -16,6 +16,7 @@ STATICFILES = "django.contrib.staticfiles"
 
 # Settings of daphne's runserver, and ours in their place.
 DAPHNE_SETTINGS = {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": "WEBSOCKET_MAX_MESSAGE_SIZE"}
+DAPHNE_FRAME_SIZE = "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE"
 
 
 def check_installed_apps(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
@@ -66,4 +67,12 @@ def _check_setting() -> list[CheckMessage]:
                     id="atalanta.W002",
                 )
             )
+    if hasattr(settings, DAPHNE_FRAME_SIZE) and not apps.is_installed("daphne"):
+        messages.append(
+            Warning(
+                f"The setting {DAPHNE_FRAME_SIZE} is daphne's and has no effect.",
+                hint=f"Remove it: a frame may be as large as {SETTING}['WEBSOCKET_MAX_MESSAGE_SIZE'] says.",
+                id="atalanta.W002",
+            )
+        )
     return messages

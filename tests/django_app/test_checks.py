@@ -32,6 +32,11 @@ CASES = [
         "atalanta",
     ),
     ({"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": 5, "ATALANTA": {"WEBSOCKET_MAX_MESSAGE_SIZE": 5}}, [], "atalanta"),
+    (
+        {"DAPHNE_WEBSOCKET_MAX_FRAME_SIZE": 5},
+        ["atalanta.W002", "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE is daphne's", "Remove it: a frame may be as large"],
+        "atalanta",
+    ),
     ({"ATALANTA": {"PING_INTERVALL": 5}}, ["atalanta.E002", "did you mean 'PING_INTERVAL'?"], "atalanta"),
 ]
 
