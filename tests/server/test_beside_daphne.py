@@ -269,6 +269,11 @@ def handshake(*headers):
     return data.replace(b"Connection: close", b"Connection: Upgrade")
 
 
+def chosen_subprotocol(program):
+    with program.connect(subprotocols=["a", "b"]) as websocket:
+        return websocket.subprotocol
+
+
 def extension(program):
     with program.connect(compression="deflate") as websocket:
         return [type(one).__name__ for one in websocket.protocol.extensions]
@@ -354,7 +359,7 @@ SAME = [
     ("echo", (), echoed),
     ("scope of a WebSocket", (), websocket_scope(*COMMON, path="/a%2Fb/scope?x=%20y")),
     ("subprotocols offered", (), websocket_scope("subprotocols", subprotocols=["a", "b"])),
-    ("subprotocol chosen", (), lambda p: p.connect(subprotocols=["a", "b"]).subprotocol),
+    ("subprotocol chosen", (), chosen_subprotocol),
     ("refused", (), refusal("/refused")),
     ("raises before accepting", (), refusal_status("/raises")),
     ("raises after accepting", (), code("/raises-later")),
