@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 from atalanta.rate_limited import RateLimited
 
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
 ActionLogger = Callable[[str, str, dict[str, Any]], None]
 """Called with "http" or "websocket", what happened, and details: the interface of daphne's action loggers."""
 
@@ -214,7 +216,7 @@ class Mounted:
     the proxy has left it in the request or has taken it away.
     """
 
-    def __init__(self, app: Any, root_path: str = "") -> None:
+    def __init__(self, app: Application, root_path: str = "") -> None:
         self.app = app
         self.root_path = root_path
 
@@ -241,7 +243,7 @@ class CleanHeaders:
     uvicorn's parser leaves there, are no part of it (RFC 9110, section 5.5).
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Application) -> None:
         self.app = app
 
     # No coroutine, as above.

@@ -98,7 +98,7 @@ def two_on_one_connection(program):
 
 def pipelined(program):
     first = b"GET /length HTTP/1.1\r\nHost: x\r\n\r\n"
-    return [status for status in re.findall(rb"HTTP/1.1 (\d+)", program.raw(first * 2 + request("/404")))]
+    return re.findall(rb"HTTP/1.1 (\d+)", program.raw(first * 2 + request("/404")))
 
 
 def interim(program):

@@ -8,12 +8,12 @@ import signal
 import socket
 import subprocess
 
-
 import pytest
-from atalanta.options import BY_NAME
 from daphne.cli import CommandLineInterface
 from twisted.web.http import HTTPFactory
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
+
+from atalanta.options import BY_NAME
 
 from .beside import run, running, words_of
 from .running import GUARD, PROJECT, connect_unix, environment, get_unix, until
