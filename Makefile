@@ -16,10 +16,12 @@ PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(shell find python
 PARALLEL ?= -n 3 --dist loadfile
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: help lint lint-python lint-types lint-c package \
 	chat chat-redis notifications ticker transports file-transfer handshake-explorer fastapi-chat \
 	test test-core test-python test-slow test-werror test-sanitize test-aarch64 \
+	fuzz fuzz-replay \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
 	bench bench-full bench-compare bench-micro format clean
 
@@ -40,6 +42,8 @@ help:
 	@echo "make test-werror    build with every warning an error (CC=clang for clang)"
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
 	@echo "make test-aarch64   C unit tests for 64-bit ARM under qemu"
+	@echo "make fuzz           libFuzzer on the C core, FUZZ_SECONDS=60 for each target (FUZZ=conn for one)"
+	@echo "make fuzz-replay    the fuzz corpus alone, with any compiler"
 	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
 	@echo "make test-autobahn-tls, test-autobahn-deflate   the same over TLS; the compression cases"
 	@echo "make test-uvicorn   uvicorn's own WebSocket tests, on our class"
@@ -129,6 +133,27 @@ test-sanitize: $(VENV)/test-installed
 
 test-aarch64:
 	tests/core/run_aarch64.sh
+
+# ---- Fuzzing: see tests/fuzz/README.md ----
+
+FUZZ_SECONDS ?= 60
+FUZZ ?=
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTHON) tests/fuzz/run.py $(FUZZ)
+
+$(BUILD)/replay/%.o: csrc/core/%.c $(wildcard csrc/core/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) $(SANITIZE) -Icsrc/core -c -o $@ $<
+
+$(BUILD)/replay/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/reference.c tests/fuzz/replay.c $(wildcard tests/fuzz/*.h) \
+		$(patsubst csrc/core/%.c,$(BUILD)/replay/%.o,$(CORE))
+	$(CC) -std=c11 -O1 -g $(WARNINGS) $(SANITIZE) -Icsrc/core -o $@ $(filter %.c %.o,$^) -lz
+
+# The last input's name is shown for one that fails.
+fuzz-replay: $(FUZZ_TARGETS:%=$(BUILD)/replay/fuzz_%)
+	@for target in $(FUZZ_TARGETS); do echo "$(BUILD)/replay/fuzz_$$target"; \
+		$(BUILD)/replay/fuzz_$$target tests/fuzz/corpus/$$target 2>$(BUILD)/replay/$$target.log || \
+		{ tail -n 40 $(BUILD)/replay/$$target.log; exit 1; }; done
 
 test-autobahn: $(VENV)/test-installed
 	tests/autobahn/install.sh $(BUILD)/autobahn
