@@ -20,8 +20,8 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 
 .PHONY: help lint lint-python lint-types lint-c package \
 	chat chat-redis notifications ticker transports file-transfer handshake-explorer fastapi-chat \
-	test test-core test-python test-slow test-werror test-sanitize test-aarch64 \
-	fuzz fuzz-replay \
+	test test-core test-python test-slow test-werror test-sanitize \
+	test-architectures test-valgrind fuzz fuzz-replay \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
 	bench bench-full bench-compare bench-micro format clean
 
@@ -41,7 +41,8 @@ help:
 	@echo "make test-slow      Python tests of minutes: peers under the same contracts, a soak, faults, proxies"
 	@echo "make test-werror    build with every warning an error (CC=clang for clang)"
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
-	@echo "make test-aarch64   C unit tests for 64-bit ARM under qemu"
+	@echo "make test-architectures   C unit tests and fuzz corpus as arm64, 32-bit ARM and s390x, under qemu"
+	@echo "make test-valgrind  C unit tests under valgrind"
 	@echo "make fuzz           libFuzzer on the C core, FUZZ_SECONDS=60 for each target (FUZZ=conn for one)"
 	@echo "make fuzz-replay    the fuzz corpus alone, with any compiler"
 	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
@@ -131,8 +132,17 @@ test-sanitize: $(VENV)/test-installed
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
 	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" $(PARALLEL) tests/asgi tests/ext tests/security
 
-test-aarch64:
-	tests/core/run_aarch64.sh
+# Foreign programs run under qemu: what they need comes from Debian's packages.
+test-architectures:
+	tests/core/run_architectures.sh $(BUILD)/architectures
+
+$(BUILD)/valgrind/%: tests/core/%.c $(CORE) $(wildcard csrc/core/*.h) $(wildcard tests/core/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) -Icsrc/core -o $@ $< $(CORE) -lz
+
+test-valgrind: $(patsubst $(BUILD)/core/%,$(BUILD)/valgrind/%,$(CORE_TESTS))
+	@for test in $^; do echo "$$test"; \
+		valgrind --quiet --leak-check=full --error-exitcode=1 $$test || exit 1; done
 
 # ---- Fuzzing: see tests/fuzz/README.md ----
 

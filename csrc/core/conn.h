@@ -35,7 +35,7 @@ enum {
 
 typedef struct {
     const ws_mask_kernel *mask; /* borrowed, outlives the connection */
-    size_t max_message;         /* bytes of a whole message, inflated; 0: no limit */
+    size_t max_message;         /* bytes of a whole message, inflated; 0: SIZE_MAX */
     bool client; /* true: we are the client, so the peer's frames must not be masked */
 } ws_conn_config;
 

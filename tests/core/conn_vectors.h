@@ -58,7 +58,7 @@ typedef enum {
     SHORTEST,
     MASK_WRONG, /* masked when it must not be, or the other way round */
     HEADER,     /* no payload follows the header, although it announces one */
-    LONG        /* header only, its length 2^63 - 1 */
+    LONG        /* header only, its length SIZE_MAX / 2: 2^63 - 1 where size_t has 64 bits */
 } frame_form;
 
 typedef struct {
@@ -97,7 +97,7 @@ put_frame(const test_frame *frame, bool client, uint8_t number)
     put(frame->first, 1);
     if (frame->form == LONG) {
         put(bit | 127, 1);
-        put(INT64_MAX, 8);
+        put(SIZE_MAX / 2, 8);
     }
     else if (frame->size > 65535) {
         put(bit | 127, 1);

@@ -140,6 +140,10 @@ test_length_forms(void)
     CHECK_RAW("\x82\x7F\x00\x00\x00\x00\x00\x00\xFF\xFF", true, "!FORM ");
     CHECK_RAW("\x82\xFF\x80\x00\x00\x00\x00\x00\x00\x00" "kkkk", false, "!RANGE ");
     CHECK_RAW("\x82\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", true, "!RANGE ");
+    /* Without a limit the largest message is one that size_t can count. */
+    const char *largest = SIZE_MAX < INT64_MAX ? "!TOO_BIG " : "";
+    CHECK_RAW("\x82\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF" "kkkk", false, largest);
+    CHECK_RAW("\x82\x7F\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF", true, largest);
 }
 
 static void
