@@ -21,7 +21,7 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 .PHONY: help lint lint-python lint-types lint-c package \
 	chat chat-redis notifications ticker transports file-transfer handshake-explorer fastapi-chat \
 	test test-core test-python test-slow test-werror test-sanitize \
-	test-architectures test-valgrind fuzz fuzz-replay \
+	test-architectures test-valgrind coverage-core fuzz fuzz-replay \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
 	bench bench-full bench-compare bench-micro format clean
 
@@ -43,6 +43,7 @@ help:
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
 	@echo "make test-architectures   C unit tests and fuzz corpus as arm64, 32-bit ARM and s390x, under qemu"
 	@echo "make test-valgrind  C unit tests under valgrind"
+	@echo "make coverage-core  lines and branches of the C core that its tests reach; fails on a new gap"
 	@echo "make fuzz           libFuzzer on the C core, FUZZ_SECONDS=60 for each target (FUZZ=conn for one)"
 	@echo "make fuzz-replay    the fuzz corpus alone, with any compiler"
 	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
@@ -143,6 +144,9 @@ $(BUILD)/valgrind/%: tests/core/%.c $(CORE) $(wildcard csrc/core/*.h) $(wildcard
 test-valgrind: $(patsubst $(BUILD)/core/%,$(BUILD)/valgrind/%,$(CORE_TESTS))
 	@for test in $^; do echo "$$test"; \
 		valgrind --quiet --leak-check=full --error-exitcode=1 $$test || exit 1; done
+
+coverage-core:
+	CC=$(CC) $(PYTHON) tests/core/coverage.py $(BUILD)/coverage
 
 # ---- Fuzzing: see tests/fuzz/README.md ----
 

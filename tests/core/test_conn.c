@@ -468,6 +468,10 @@ test_reason_is_cut(void)
     check_cut(121, "\xF0\x9F\x98\x80", 0, 121);
     check_cut(122, "\xF0\x9F\x98\x80", 1, 122);
     check_cut(123, "\xF0\x9F\x98\x80", 1, 123);
+    /* Not UTF-8, so no boundary at all */
+    char continuations[131] = "";
+    memset(continuations, 0x80, 130);
+    check_cut(0, continuations, 0, 0);
 }
 
 static void

@@ -733,6 +733,21 @@ test_decompressor_release_refused(void)
     CHECK(blocks_held == 0);
 }
 
+/* Nothing was inflated yet, so there is no history to keep. */
+static void
+test_decompressor_release_without_history(void)
+{
+    ws_decompressor decompressor = new_decompressor(0, 15, false);
+    CHECK(inflate_one(&decompressor, TEXT(""), false, 1) == WS_INFLATE_INPUT);
+    CHECK(ws_decompressor_release(&decompressor) && blocks_held == 0);
+    CHECK(inflates_to(&decompressor, TEXT("\x00"), TEXT("")));
+    CHECK(blocks_held > 0);
+    CHECK(ws_decompressor_release(&decompressor) && blocks_held == 0);
+    CHECK(inflates_to(&decompressor, TEXT(HELLO), TEXT("Hello")));
+    ws_decompressor_clear(&decompressor);
+    CHECK(blocks_held == 0);
+}
+
 static void
 test_compressor_without_memory(void)
 {
@@ -823,6 +838,7 @@ main(void)
     RUN(test_compressor_release);
     RUN(test_decompressor_release);
     RUN(test_decompressor_release_refused);
+    RUN(test_decompressor_release_without_history);
     RUN(test_compressor_without_memory);
     RUN(test_decompressor_without_memory);
     RUN(test_system_allocator);

@@ -327,6 +327,7 @@ test_validate_target(void)
     CHECK(VALIDATES(TARGET("chat?x=http://example.com/chat")) == WS_HANDSHAKE_TARGET);
     CHECK(VALIDATES(TARGET("://example.com/")) == WS_HANDSHAKE_TARGET);
     CHECK(VALIDATES(TARGET("1a://example.com/")) == WS_HANDSHAKE_TARGET);
+    CHECK(VALIDATES(TARGET("a~://example.com/")) == WS_HANDSHAKE_TARGET);
     CHECK(VALIDATES(TARGET("http:/example.com/")) == WS_HANDSHAKE_TARGET);
     CHECK(VALIDATES(TARGET("http://")) == WS_HANDSHAKE_TARGET);
     CHECK(VALIDATES(TARGET("http:///chat")) == WS_HANDSHAKE_TARGET);
@@ -335,6 +336,11 @@ test_validate_target(void)
     CHECK(VALIDATES(TARGET("/chat#")) == WS_HANDSHAKE_TARGET);
     CHECK(VALIDATES(TARGET("/chat?x#y")) == WS_HANDSHAKE_TARGET);
     CHECK(VALIDATES(TARGET("http://example.com/#y")) == WS_HANDSHAKE_TARGET);
+    /* Not from the parser, which knows no empty target */
+    ws_slice key = {NULL, 0};
+    CHECK(PARSES(GOOD));
+    request.target.size = 0;
+    CHECK(ws_request_validate(&request, &key) == WS_HANDSHAKE_TARGET);
 }
 
 static void

@@ -39,6 +39,7 @@ static const struct vector vectors[] = {
     {WS_UPGRADE_NO, LINE "Upgrade: websocket/13\r\n" CONNECTION REST},
     {WS_UPGRADE_NO, LINE "Upgrades: websocket\r\n" CONNECTION REST},
     {WS_UPGRADE_NO, LINE "Upgradf: websocket\r\n" CONNECTION REST},
+    {WS_UPGRADE_NO, LINE UPGRADE "Connectiom: upgrade\r\n" REST},
     {WS_UPGRADE_NO, LINE "Content-Length: 0\r\nContent-Length: 0\r\n" UPGRADE CONNECTION REST},
     {WS_UPGRADE_NO,
      LINE "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n" UPGRADE CONNECTION REST},
