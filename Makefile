@@ -21,7 +21,7 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 .PHONY: help lint lint-python lint-types lint-c package \
 	chat chat-redis notifications ticker transports file-transfer handshake-explorer fastapi-chat \
 	test test-core test-python test-slow test-werror test-sanitize \
-	test-architectures test-valgrind coverage-core fuzz fuzz-replay \
+	test-architectures test-valgrind coverage-core fuzz fuzz-replay fuzz-python \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
 	bench bench-full bench-compare bench-micro format clean
 
@@ -46,6 +46,7 @@ help:
 	@echo "make coverage-core  lines and branches of the C core that its tests reach; fails on a new gap"
 	@echo "make fuzz           libFuzzer on the C core, FUZZ_SECONDS=60 for each target (FUZZ=conn for one)"
 	@echo "make fuzz-replay    the fuzz corpus alone, with any compiler"
+	@echo "make fuzz-python    the protocol with a fake transport, under atheris"
 	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
 	@echo "make test-autobahn-tls, test-autobahn-deflate   the same over TLS; the compression cases"
 	@echo "make test-uvicorn   uvicorn's own WebSocket tests, on our class"
@@ -168,6 +169,19 @@ fuzz-replay: $(FUZZ_TARGETS:%=$(BUILD)/replay/fuzz_%)
 	@for target in $(FUZZ_TARGETS); do echo "$(BUILD)/replay/fuzz_$$target"; \
 		$(BUILD)/replay/fuzz_$$target tests/fuzz/corpus/$$target 2>$(BUILD)/replay/$$target.log || \
 		{ tail -n 40 $(BUILD)/replay/$$target.log; exit 1; }; done
+
+# The extension is built so that the fuzzer sees its branches; the library with both runtimes is atheris's.
+FUZZ_PYTHON := $(BUILD)/fuzz-python
+fuzz-python: $(VENV)/test-installed
+	$(BIN)/python -m pip install --quiet "setuptools>=77" "atheris>=3"
+	CC=clang LDSHARED="clang -shared" CFLAGS="-O1 -g -fsanitize=address,undefined,fuzzer-no-link" \
+		$(BIN)/python setup.py -q build_ext --force --build-lib $(FUZZ_PYTHON) --build-temp $(FUZZ_PYTHON)/objects
+	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(FUZZ_PYTHON) -x
+	@mkdir -p $(BUILD)/fuzz/corpus/protocol $(BUILD)/fuzz/findings
+	LD_PRELOAD="$$($(BIN)/python -c 'import atheris; print(atheris.path())')/asan_with_fuzzer.so" \
+	ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=32 PYTHONMALLOC=malloc PYTHONPATH=$(FUZZ_PYTHON) \
+		$(BIN)/python tests/fuzz/protocol.py -max_total_time=$(FUZZ_SECONDS) -max_len=1024 -timeout=20 \
+		-verbosity=0 -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/findings/protocol- $(BUILD)/fuzz/corpus/protocol
 
 test-autobahn: $(VENV)/test-installed
 	tests/autobahn/install.sh $(BUILD)/autobahn
