@@ -500,7 +500,8 @@ async def resume_writing():
 
 def entry(**options):
     config = SimpleNamespace(loaded=True, ws_protocol_class=Connection)
-    kind = type("Front", (_core.Entry, asyncio.BufferedProtocol), {"first_request_timeout": 20.0, **options})
+    limits = {"first_request_timeout": 20.0, "max_undecided_size": 65536}
+    kind = type("Front", (_core.Entry, asyncio.BufferedProtocol), {**limits, **options})
     return kind(config, SimpleNamespace(connections=set()), {})
 
 

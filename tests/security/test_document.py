@@ -35,4 +35,4 @@ def test_every_limit_of_websockets_is_there():
     limits = {option.name for option in OPTIONS if "max" in option.name and option.name.startswith("websocket")}
     limits -= {"websocket_max_frame_size"}  # daphne's, which the limit of the message makes needless
     assert limits <= {option_of(flag).name for flag in ROWS}
-    assert len(ROWS) == 13
+    assert len(ROWS) == 15
