@@ -156,7 +156,7 @@ def sent_before_acceptance(server, size):
 
 
 def test_what_is_kept_until_the_application_accepts(tmp_path):
-    arguments = ["--websocket_connect_timeout", -1]
+    arguments = ["--websocket_connect_timeout", -1, "--timeout-graceful-shutdown", 1]
     with serving(tmp_path, *arguments) as server:
         assert not sent_before_acceptance(server, 32 << 20), "more than all buffers of the system hold"
     with serving(tmp_path, *arguments, "--websocket-max-early-bytes", 64 << 20) as server:
