@@ -14,7 +14,8 @@ class AtalantaConfig(AppConfig):
 
     def ready(self) -> None:
         checks.register(check_installed_apps)
-        # The accelerated dispatch and the log of refused origins are for Channels, which an ASGI project may do without.
+        # The accelerated dispatch and the log of refused origins are for Channels, which an ASGI project
+        # may do without.
         if importlib.util.find_spec("channels") and importlib.util.find_spec("atalanta.consumers"):
             from atalanta import consumers, origins
 

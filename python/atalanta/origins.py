@@ -1,8 +1,9 @@
 """A line in the log for WebSockets that Channels refuses for their origin.
 
-Channels' `OriginValidator`, which `AllowedHostsOriginValidator` makes, answers 403 and says nothing: a host that is
-missing in ALLOWED_HOSTS looks like a server that is out of order. `install` has it say whom it refused, and what it
-would have let in. What is refused does not change. A subclass whose `__call__` does not call this one stays silent.
+Channels' `OriginValidator`, which `AllowedHostsOriginValidator` makes, answers 403 and says nothing: a host
+that is missing in ALLOWED_HOSTS looks like a server that is out of order. `install` has it say whom it
+refused, and what it would have let in. What is refused does not change. A subclass whose `__call__` does
+not call this one stays silent.
 """
 
 import functools

@@ -5,6 +5,7 @@ that the last line names the one that crashed, and ends with 1 if a call raised 
 object is left that nobody holds.
 """
 
+import _testcapi
 import asyncio
 import faulthandler
 import functools
@@ -14,13 +15,11 @@ import sys
 import warnings
 from types import SimpleNamespace
 
-import _testcapi
+from atalanta import ClientDisconnected, ParseError, Parser, _core
+from atalanta.protocol import Compression
 from ext.connection import REQUEST, Connection, FakeTransport, client_frames, connect, opened, text
 from ext.deflate import Codec
 from ext.reference import BINARY, CLOSE, CONT, MASK, PING, PONG, TEXT, encode
-
-from atalanta import ClientDisconnected, ParseError, Parser, _core
-from atalanta.protocol import Compression
 
 # A call is done with when it has passed so many times in a row, as a failure may be one it can do without.
 PASSES = 25

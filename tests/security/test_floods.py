@@ -8,7 +8,18 @@ import pytest
 
 from atalanta.metrics import stats
 
-from ..asgi.client import BINARY, CLOSE, CONT, PING, PONG, TEXT, apply_mask, close_payload, frame, frame_header
+from ..asgi.client import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    apply_mask,
+    close_payload,
+    frame,
+    frame_header,
+)
 from ..asgi.serving import never_hangs, on_loop, until
 from .memory import MIB, needs_proc, resident_bytes
 

@@ -19,13 +19,13 @@ with pytest.MonkeyPatch.context() as environment:
 
     django.setup()
 
-import channels  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator  # noqa: E402
+import channels
+from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
 
-from atalanta import origins  # noqa: E402
+from atalanta import origins
 
-from ..asgi.client import request  # noqa: E402
-from ..asgi.serving import on_loop  # noqa: E402
+from ..asgi.client import request
+from ..asgi.serving import on_loop
 
 STOCK_CALL = origins._stock_call or OriginValidator.__call__
 
