@@ -1,4 +1,4 @@
-/* ASGI dictionaries: see asgi.h. Depends on core's handshake unit for what a header may hold. */
+/* ASGI events: see asgi.h. Depends on core's handshake unit for what a header may hold. */
 #include "asgi.h"
 
 #include "../core/handshake.h"

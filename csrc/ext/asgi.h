@@ -1,4 +1,4 @@
-/* ASGI's dictionaries: reading the application's events and building its scope and events.
+/* ASGI's events: reading those that the application sends, building those that it receives.
  *
  * Knows the keys and their types, and which error says what was wrong with a value. Knows no
  * states. */

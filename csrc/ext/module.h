@@ -62,8 +62,8 @@
     X(query_string, "query_string")                                                               \
     X(raw_path, "raw_path")                                                                       \
     X(reason, "reason")                                                                           \
-    X(request_incomplete, "request_incomplete")                                                   \
     X(receive_type, "websocket.receive")                                                          \
+    X(request_incomplete, "request_incomplete")                                                   \
     X(response_extension, "websocket.http.response")                                              \
     X(resume_reading, "resume_reading")                                                           \
     X(root_path, "root_path")                                                                     \
@@ -80,7 +80,6 @@
     X(subprotocol, "subprotocol")                                                                 \
     X(subprotocols, "subprotocols")                                                               \
     X(text, "text")                                                                               \
-    X(time, "time")                                                                               \
     X(type, "type")                                                                               \
     X(upgrade, "_upgrade")                                                                        \
     X(websocket, "websocket")                                                                     \

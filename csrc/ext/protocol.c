@@ -1,14 +1,13 @@
 /* Protocol: asyncio's view of a connection (BufferedProtocol), and the hooks of the Python class
  * above it.
  *
- * A subclass defines start_application, handshake_answered and keepalive_expired; everything on
- * the path of a message is here and in the units that protocol.h names. */
+ * A subclass defines start_application, handshake_answered and keepalive_expired; nothing of it is
+ * on the path of a message. */
 #include "protocol.h"
 
 #include "broadcast.h"
 #include "compression.h"
 #include "incoming.h"
-#include "connection_limits.h"
 #include "session.h"
 #include "timers.h"
 #include "writer.h"
@@ -229,7 +228,8 @@ protocol_forget_sender(Protocol *self, Waiter *waiter)
     }
 }
 
-/* Whether the task in receive() may run inside this callback: DESIGN's conditions. 1, 0, or -1. */
+/* Whether the task in receive() may run inside this callback. Not while another does, nor within a
+ * task, nor in a call by the HTTP protocol that is handing the connection over. 1, 0, or -1. */
 static int
 may_resume_now(Protocol *self)
 {

@@ -1,9 +1,8 @@
 /* The connection: one C object is the asyncio protocol of one WebSocket.
  *
- * This header gives its fields, each in the room of the unit that changes it; the units are
- * protocol.c (asyncio's callbacks), poller.c (receiving), incoming.c (bytes to messages),
- * session.c (ASGI's states), writer.c (output) and timers.c. Any call into Python may end the
- * connection: units look at `transport` and `phase` again after one. */
+ * This header gives its fields, each in the room of the unit that changes it; CONTRIBUTING.md says
+ * what each unit knows. Any call into Python may end the connection: units look at `transport` and
+ * `phase` again after one. */
 #ifndef ATALANTA_EXT_PROTOCOL_H
 #define ATALANTA_EXT_PROTOCOL_H
 
@@ -42,7 +41,7 @@ typedef struct {
     size_t replies;       /* bytes of pongs that were added while paused */
     bool may_hold;        /* the transport may hold unsent bytes: ask it before writing past it */
     bool last;            /* the transport is closed as soon as this is written */
-    bool listed;          /* on the loop state's list for the end of this turn */
+    bool listed;          /* with the Turn, to be flushed at the end of this turn */
 } output_buffer;
 
 typedef struct broadcast_queue broadcast_queue;

@@ -1,4 +1,4 @@
-/* Output of one connection: gathered, then written in one piece (DESIGN: "Writes are gathered").
+/* Output of one connection: gathered, then written in one piece.
  *
  * Order is kept always. A flush writes to the socket itself where that is sound, and hands the
  * transport what the socket did not take; any other transport gets everything. */
