@@ -244,15 +244,11 @@ awaitable_send(Awaitable *self, PyObject *value)
 static PyObject *
 awaitable_throw(Awaitable *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs < 1 || nargs > 3) {
-        PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
-        return NULL;
-    }
-    if (awaitable_check(self) < 0) {
+    if (coroutine_check_throw(nargs) < 0 || awaitable_check(self) < 0) {
         return NULL;
     }
     awaitable_finish(self);
-    coroutine_raise(args[0], nargs > 1 ? args[1] : Py_None, nargs > 2 ? args[2] : Py_None);
+    coroutine_raise(args, nargs);
     return NULL;
 }
 

@@ -1,9 +1,22 @@
 /* Coroutines: see coroutine.h. */
 #include "coroutine.h"
 
-void
-coroutine_raise(PyObject *type, PyObject *value, PyObject *traceback)
+int
+coroutine_check_throw(Py_ssize_t nargs)
 {
+    if (nargs < 1 || nargs > 3) {
+        PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
+        return -1;
+    }
+    return 0;
+}
+
+void
+coroutine_raise(PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *type = args[0];
+    PyObject *value = nargs > 1 ? args[1] : Py_None;
+    PyObject *traceback = nargs > 2 ? args[2] : Py_None;
     if (PyExceptionInstance_Check(type)) {
         value = type;
         type = (PyObject *)Py_TYPE(type);

@@ -27,8 +27,11 @@ coroutine_to_iteration(PySendResult outcome, PyObject *result)
     return NULL;
 }
 
-/* Raises what throw() was given: a class with a value, or an instance; None for what was not
- * given. */
-void coroutine_raise(PyObject *type, PyObject *value, PyObject *traceback);
+/* Whether throw() has a number of arguments that it takes. 0, or -1 with TypeError. */
+int coroutine_check_throw(Py_ssize_t nargs);
+
+/* Raises what throw() was given: a class, maybe with a value, or an instance; then maybe a
+ * traceback. None stands for what is not given. */
+void coroutine_raise(PyObject *const *args, Py_ssize_t nargs);
 
 #endif

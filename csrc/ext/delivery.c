@@ -323,12 +323,11 @@ delivery_finish(Delivery *self)
 static PyObject *
 delivery_throw(Delivery *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs < 1 || nargs > 3) {
-        PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
+    if (coroutine_check_throw(nargs) < 0) {
         return NULL;
     }
     delivery_finish(self);
-    coroutine_raise(args[0], nargs > 1 ? args[1] : Py_None, nargs > 2 ? args[2] : Py_None);
+    coroutine_raise(args, nargs);
     return NULL;
 }
 

@@ -421,7 +421,7 @@ throw_into_handler(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs, Py
     if (method == NULL) {
         /* A bare iterator cannot be told: it ends here. */
         PyErr_Clear();
-        coroutine_raise(args[0], nargs > 1 ? args[1] : Py_None, nargs > 2 ? args[2] : Py_None);
+        coroutine_raise(args, nargs);
     }
     self->running = true;
     *result = method == NULL ? NULL : PyObject_Vectorcall(method, args, (size_t)nargs, NULL);
@@ -442,11 +442,7 @@ throw_into_handler(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs, Py
 static PyObject *
 dispatcher_throw(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs < 1 || nargs > 3) {
-        PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
-        return NULL;
-    }
-    if (dispatcher_check(self) < 0) {
+    if (coroutine_check_throw(nargs) < 0 || dispatcher_check(self) < 0) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -458,7 +454,7 @@ dispatcher_throw(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs)
         outcome = throw_into_handler(self, args, nargs, &result);
     }
     else {
-        coroutine_raise(args[0], nargs > 1 ? args[1] : Py_None, nargs > 2 ? args[2] : Py_None);
+        coroutine_raise(args, nargs);
     }
     outcome = dispatcher_loop(self, outcome, &result);
     return coroutine_to_iteration(outcome, result);

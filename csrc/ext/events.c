@@ -271,12 +271,11 @@ events_iternext(Events *self)
 static PyObject *
 events_throw(Events *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (nargs < 1 || nargs > 3) {
-        PyErr_SetString(PyExc_TypeError, "throw() takes 1 to 3 arguments");
+    if (coroutine_check_throw(nargs) < 0) {
         return NULL;
     }
     events_abandon(self);
-    coroutine_raise(args[0], nargs > 1 ? args[1] : Py_None, nargs > 2 ? args[2] : Py_None);
+    coroutine_raise(args, nargs);
     return NULL;
 }
 
