@@ -113,15 +113,7 @@ forget_all(Delivery *self)
 static void
 keep_error(Delivery *self)
 {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(value, traceback);
-    }
-    Py_XSETREF(self->error, value);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
+    Py_XSETREF(self->error, exception_take());
 }
 
 /* ---- In line ---- */
@@ -273,8 +265,7 @@ delivery_result(Delivery *self)
     if (self->error != NULL) {
         PyObject *error = self->error;
         self->error = NULL;
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        Py_DECREF(error);
+        exception_raise_steal(error);
         return NULL;
     }
     PyObject *counts =

@@ -224,15 +224,7 @@ handle_steal(Dispatcher *self, PyObject *event, PyObject **result)
 static void
 keep_error(Dispatcher *self)
 {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(value, traceback);
-    }
-    Py_XSETREF(self->error, value);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
+    Py_XSETREF(self->error, exception_take());
 }
 
 /* The waiter's runner: handles the events that there are. See waiter_runner. */
@@ -294,8 +286,7 @@ raise_kept(Dispatcher *self)
 {
     PyObject *error = self->error;
     self->error = NULL;
-    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_DECREF(error);
+    exception_raise_steal(error);
     return PYGEN_ERROR;
 }
 

@@ -75,6 +75,27 @@ free_list_traverse(const free_list *list, visitproc visit, void *arg)
     return 0;
 }
 
+PyObject *
+exception_take(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+void
+exception_raise_steal(PyObject *exception)
+{
+    PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    Py_DECREF(exception);
+}
+
 int
 loop_is_between_tasks(const module_state *state, PyObject *loop)
 {

@@ -164,6 +164,13 @@ PyObject *free_list_new(free_list *list, PyTypeObject *type);
  * its reference to the type. */
 void free_list_dealloc(free_list *list, PyObject *object);
 
+/* The exception that is set, and then is not any more: an instance with its traceback, as
+ * PyErr_GetRaisedException of Python 3.12 gives it. New reference. */
+PyObject *exception_take(void);
+
+/* Raises an exception that was taken. */
+void exception_raise_steal(PyObject *exception);
+
 /* True when no Python task is running on that loop; -1 with an exception set. */
 int loop_is_between_tasks(const module_state *state, PyObject *loop);
 

@@ -409,12 +409,7 @@ receive(Protocol *connection)
 static int
 report_exception(Protocol *connection)
 {
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-    }
+    PyObject *error = exception_take();
     poller_leave(connection);
     PyObject *transport = connection->transport == NULL ? Py_None : connection->transport;
     PyObject *context =
@@ -427,9 +422,7 @@ report_exception(Protocol *connection)
     }
     Py_XDECREF(context);
     Py_XDECREF(result);
-    Py_XDECREF(type);
-    Py_XDECREF(error);
-    Py_XDECREF(traceback);
+    Py_DECREF(error);
     return result == NULL ? -1 : protocol_abort_transport(connection);
 }
 
