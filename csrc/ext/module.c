@@ -366,6 +366,18 @@ state_make_type(PyObject *module, PyType_Spec *spec, PyTypeObject **type)
     return *type == NULL ? -1 : 0;
 }
 
+static int
+state_make_types(PyObject *module, module_state *state)
+{
+#define ATALANTA_MAKE(name)                                                                       \
+    if (state_make_type(module, &name##_spec, &state->name##_type) < 0) {                         \
+        return -1;                                                                                \
+    }
+    ATALANTA_TYPES(ATALANTA_MAKE)
+#undef ATALANTA_MAKE
+    return 0;
+}
+
 /* getattr(import module, name). New reference, or NULL. */
 static PyObject *
 import_name(const char *module_name, const char *name)
@@ -479,21 +491,7 @@ module_exec(PyObject *module)
     if (state->counters == NULL || state_select_kernel(state) < 0 ||
         state_intern_names(state) < 0 || state_import(state) < 0 ||
         state_make_templates(state) < 0 || state_make_exceptions(module, state) < 0 ||
-        state_make_type(module, &awaitable_spec, &state->awaitable_type) < 0 ||
-        state_make_type(module, &callable_spec, &state->callable_type) < 0 ||
-        state_make_type(module, &dispatcher_spec, &state->dispatcher_type) < 0 ||
-        state_make_type(module, &entry_spec, &state->entry_type) < 0 ||
-        state_make_type(module, &events_spec, &state->events_type) < 0 ||
-        state_make_type(module, &delivery_spec, &state->delivery_type) < 0 ||
-        state_make_type(module, &group_spec, &state->group_type) < 0 ||
-        state_make_type(module, &loop_state_spec, &state->loop_state_type) < 0 ||
-        state_make_type(module, &mailbox_spec, &state->mailbox_type) < 0 ||
-        state_make_type(module, &parser_spec, &state->parser_type) < 0 ||
-        state_make_type(module, &poller_spec, &state->poller_type) < 0 ||
-        state_make_type(module, &protocol_spec, &state->protocol_type) < 0 ||
-        state_make_type(module, &timer_queue_spec, &state->timer_queue_type) < 0 ||
-        state_make_type(module, &turn_spec, &state->turn_type) < 0 ||
-        state_make_type(module, &waiter_spec, &state->waiter_type) < 0 ||
+        state_make_types(module, state) < 0 ||
         callable_type_prepare(state->callable_type) < 0 ||
         PyModule_AddType(module, state->dispatcher_type) < 0 ||
         PyModule_AddType(module, state->entry_type) < 0 ||
@@ -518,21 +516,9 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     if (stopped != 0) {
         return stopped;
     }
-    Py_VISIT(state->awaitable_type);
-    Py_VISIT(state->callable_type);
-    Py_VISIT(state->dispatcher_type);
-    Py_VISIT(state->entry_type);
-    Py_VISIT(state->events_type);
-    Py_VISIT(state->delivery_type);
-    Py_VISIT(state->group_type);
-    Py_VISIT(state->loop_state_type);
-    Py_VISIT(state->mailbox_type);
-    Py_VISIT(state->parser_type);
-    Py_VISIT(state->poller_type);
-    Py_VISIT(state->protocol_type);
-    Py_VISIT(state->timer_queue_type);
-    Py_VISIT(state->turn_type);
-    Py_VISIT(state->waiter_type);
+#define ATALANTA_VISIT(name) Py_VISIT(state->name##_type);
+    ATALANTA_TYPES(ATALANTA_VISIT)
+#undef ATALANTA_VISIT
     Py_VISIT(state->client_disconnected);
     Py_VISIT(state->parse_error);
     Py_VISIT(state->cancelled_error);
@@ -559,21 +545,9 @@ module_clear(PyObject *module)
     module_state *state = PyModule_GetState(module);
     free_list_empty(&state->awaitables);
     free_list_empty(&state->waiters);
-    Py_CLEAR(state->awaitable_type);
-    Py_CLEAR(state->callable_type);
-    Py_CLEAR(state->dispatcher_type);
-    Py_CLEAR(state->entry_type);
-    Py_CLEAR(state->events_type);
-    Py_CLEAR(state->delivery_type);
-    Py_CLEAR(state->group_type);
-    Py_CLEAR(state->loop_state_type);
-    Py_CLEAR(state->mailbox_type);
-    Py_CLEAR(state->parser_type);
-    Py_CLEAR(state->poller_type);
-    Py_CLEAR(state->protocol_type);
-    Py_CLEAR(state->timer_queue_type);
-    Py_CLEAR(state->turn_type);
-    Py_CLEAR(state->waiter_type);
+#define ATALANTA_CLEAR(name) Py_CLEAR(state->name##_type);
+    ATALANTA_TYPES(ATALANTA_CLEAR)
+#undef ATALANTA_CLEAR
     Py_CLEAR(state->client_disconnected);
     Py_CLEAR(state->parse_error);
     Py_CLEAR(state->cancelled_error);

@@ -93,6 +93,24 @@
     X(underscore, "_")                                                                            \
     X(empty, "")
 
+/* The types, each with a `<name>_spec` in its own header: X(name). */
+#define ATALANTA_TYPES(X)                                                                         \
+    X(awaitable)                                                                                  \
+    X(callable)                                                                                   \
+    X(delivery)                                                                                   \
+    X(dispatcher)                                                                                 \
+    X(entry)                                                                                      \
+    X(events)                                                                                     \
+    X(group)                                                                                      \
+    X(loop_state)                                                                                 \
+    X(mailbox)                                                                                    \
+    X(parser)                                                                                     \
+    X(poller)                                                                                     \
+    X(protocol)                                                                                   \
+    X(timer_queue)                                                                                \
+    X(turn)                                                                                       \
+    X(waiter)
+
 /* PyArg_ParseTupleAndKeywords takes char **, and changes nothing. */
 #define KEYWORD_LIST(names) ((char **)(uintptr_t)(names))
 
@@ -107,21 +125,9 @@ typedef struct {
 
 typedef struct {
     const ws_mask_kernel *mask;
-    PyTypeObject *awaitable_type;
-    PyTypeObject *callable_type;
-    PyTypeObject *dispatcher_type;
-    PyTypeObject *entry_type;
-    PyTypeObject *events_type;
-    PyTypeObject *delivery_type;
-    PyTypeObject *group_type;
-    PyTypeObject *loop_state_type;
-    PyTypeObject *mailbox_type;
-    PyTypeObject *parser_type;
-    PyTypeObject *poller_type;
-    PyTypeObject *protocol_type;
-    PyTypeObject *timer_queue_type;
-    PyTypeObject *turn_type;
-    PyTypeObject *waiter_type;
+#define ATALANTA_FIELD(name) PyTypeObject *name##_type;
+    ATALANTA_TYPES(ATALANTA_FIELD)
+#undef ATALANTA_FIELD
     PyObject *parse_error;         /* exception class, a subclass of ValueError */
     PyObject *client_disconnected; /* exception class, a subclass of OSError */
     PyObject *cancelled_error;     /* asyncio.CancelledError */
