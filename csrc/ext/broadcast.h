@@ -43,8 +43,8 @@ void broadcast_leave(Protocol *self);
 typedef struct {
     PyObject *payload; /* bytes, or str as UTF-8 */
     uint8_t opcode;
-    PyObject *frames[WS_WINDOW_BITS_MAX +
-                     1]; /* by window bits, made when needed; [0] is not compressed */
+    /* By window bits, made when needed; [0] is not compressed. */
+    PyObject *frames[WS_WINDOW_BITS_MAX + 1];
 } broadcast_frames;
 
 /* Prepares a message with "text" or "bytes". 1; 0 for one that has neither; or -1. */

@@ -18,10 +18,9 @@ struct compression {
     ws_compressor compressor;
     ws_decompressor decompressor;
     byte_buffer inflated; /* of the message under way, when it does not come in one piece */
-    PyObject
-        *response; /* bytes: value of Sec-WebSocket-Extensions, until the handshake is answered */
-    size_t threshold; /* messages of fewer bytes are sent as they are */
-    bool used;        /* since the last ping */
+    PyObject *response;   /* bytes: Sec-WebSocket-Extensions, until the handshake is answered */
+    size_t threshold;     /* messages of fewer bytes are sent as they are */
+    bool used;            /* since the last ping */
 };
 
 /* Reads (server_max_window_bits, client_max_window_bits, server_no_context_takeover,

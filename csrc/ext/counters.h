@@ -63,8 +63,8 @@ typedef struct {
 #undef ATALANTA_FIELD
     uint64_t refused[REFUSED_COUNT];
     uint64_t limited[LIMIT_COUNT];
-    struct protocol_object
-        *connections;        /* first of the list, all borrowed: they leave before they die */
+    /* First of the list, all borrowed: they leave before they die. */
+    struct protocol_object *connections;
     size_t connection_count; /* with handshakes that are not answered yet */
     size_t owners;           /* the module, and each connection: either may be collected first */
 } counters;

@@ -559,12 +559,11 @@ static PyMethodDef dispatcher_methods[] = {
 PyDoc_STRVAR(
     dispatcher_doc,
     "Dispatcher(events, dispatch, consumer, is_due)\n--\n\n"
-    "Awaited once, it awaits dispatch(event) for one event after the other until that raises. "
-    "With a\n"
-    "consumer (not None) its handler is called instead of dispatch, unless there is none or\n"
-    "is_due() says that dispatch has work to do. A ClientDisconnected of the consumer's own "
-    "connection does not end\n"
-    "it, except from the handler of websocket.disconnect.");
+    "Awaited once, it awaits dispatch(event) for one event after the other until that raises.\n"
+    "With a consumer (not None) its handler is called instead of dispatch, unless there is\n"
+    "none or is_due() says that dispatch has work to do. A ClientDisconnected of the\n"
+    "consumer's own connection does not end it, except from the handler of\n"
+    "websocket.disconnect.");
 
 static PyType_Slot dispatcher_slots[] = {
     {Py_tp_doc, (void *)dispatcher_doc},

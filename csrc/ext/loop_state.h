@@ -28,9 +28,8 @@ typedef struct loop_state_object {
     struct turn_object *turn; /* borrowed: the loop owns what it is going to call; NULL for none */
     struct timer_queue_object *timers; /* likewise */
     struct poller_object *poller;      /* likewise */
-    struct entry_object
-        *entries; /* borrowed: connections whose first bytes have not come or not been judged */
-    bool entries_watched; /* the loop is going to look for those that are overdue */
+    struct entry_object *entries;      /* borrowed: connections whose first request is not known */
+    bool entries_watched;              /* the loop is going to look for those that are overdue */
 } LoopState;
 
 extern PyType_Spec loop_state_spec;

@@ -138,9 +138,8 @@ typedef struct {
     PyObject *get_running_loop; /* asyncio's, which gives None where no loop runs */
     PyObject *deepcopy;         /* copy.deepcopy */
     PyObject *loop_states;      /* WeakKeyDictionary: event loop -> LoopState */
-    PyObject
-        *last_loop; /* weak reference to the loop asked for last, and its LoopState; or NULL */
-    PyObject *last_loop_state;
+    PyObject *last_loop;        /* weak reference to the loop asked for last, or NULL */
+    PyObject *last_loop_state;  /* its LoopState */
     PyObject *status_phrases;  /* http.client.responses */
     PyObject *context_keyword; /* ("context",) */
     PyObject *receive_event;   /* {"type": "websocket.receive"}, copied for each message */

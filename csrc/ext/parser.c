@@ -153,12 +153,11 @@ PyDoc_STRVAR(
     feed_doc,
     "feed($self, data, /)\n--\n\n"
     "Parse the next bytes of the connection, cut anywhere.\n\n"
-    "Return a list of (opcode, payload): 1 with str and 2 with bytes for whole messages, 9 and "
-    "10\n"
-    "with bytes for ping and pong, 8 with (code, reason) for close (code 1005 when there was "
-    "none).\n"
-    "Raise ParseError (a ValueError; its close_code is RFC 6455's) when the peer breaks the\n"
-    "protocol: once what came before is returned, and at every call from then on.");
+    "Return a list of (opcode, payload): 1 with str and 2 with bytes for whole messages, 9\n"
+    "and 10 with bytes for ping and pong, 8 with (code, reason) for close (code 1005 when\n"
+    "there was none). Raise ParseError (a ValueError; its close_code is RFC 6455's) when the\n"
+    "peer breaks the protocol: once what came before is returned, and at every call from then\n"
+    "on.");
 
 static PyObject *
 parser_feed(Parser *self, PyObject *data)

@@ -589,6 +589,13 @@ protocol_get_close_code(Protocol *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+protocol_get_close_timer(Protocol *self, void *Py_UNUSED(closure))
+{
+    bool awaits_reply = self->close_timer.queue != NULL && !self->closing;
+    return awaits_reply ? PyFloat_FromDouble(self->close_timeout) : Py_NewRef(Py_None);
+}
+
+static PyObject *
 protocol_get_answered(Protocol *self, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(self->phase != PHASE_REQUEST && self->phase != PHASE_CONNECTING);
@@ -611,13 +618,13 @@ static PyMethodDef protocol_methods[] = {
      PyDoc_STR("_application_done($self, failed, /)\n--\n\nThe application returned, or raised.")},
     {"_refuse", (PyCFunction)protocol_refuse, METH_VARARGS,
      PyDoc_STR("_refuse($self, status, headers, body, reason, /)\n--\n\n"
-               "Answer the handshake with a plain-text response of the server's own, and count it "
-               "under a reason\n"
-               "of counters().")},
+               "Answer the handshake with a plain-text response of the server's own, and count\n"
+               "it under a reason of counters().")},
     {"_end", (PyCFunction)protocol_end, METH_VARARGS,
      PyDoc_STR(
          "_end($self, code, reason, limit, /)\n--\n\n"
-         "Close an open connection for the server, and count it under a limit of counters().")},
+         "Close an open connection for the server, and count it under a limit of\n"
+         "counters().")},
     {"limit_exceeded", (PyCFunction)protocol_ignore, METH_VARARGS,
      PyDoc_STR("limit_exceeded($self, limit, text, /)\n--\n\n"
                "Called when the connection is going to be refused or closed for a limit.")},
@@ -626,13 +633,6 @@ static PyMethodDef protocol_methods[] = {
                "Called once when a part of the request has arrived, and its rest has not.")},
     {NULL, NULL, 0, NULL},
 };
-
-static PyObject *
-protocol_get_close_timer(Protocol *self, void *Py_UNUSED(closure))
-{
-    bool awaits_reply = self->close_timer.queue != NULL && !self->closing;
-    return awaits_reply ? PyFloat_FromDouble(self->close_timeout) : Py_NewRef(Py_None);
-}
 
 static PyMemberDef protocol_members[] = {
     {"transport", T_OBJECT, offsetof(Protocol, transport), READONLY, NULL},

@@ -93,9 +93,8 @@ typedef struct protocol_object {
 
     /* incoming.c */
     ws_conn conn;
-    byte_buffer
-        kept;       /* bytes not consumed yet: part of a request, frame header or control frame */
-    size_t held_at; /* with frames_held: where in `kept` they begin */
+    byte_buffer kept;   /* not consumed yet: part of a request, frame header or control frame */
+    size_t held_at;     /* with frames_held: where in `kept` they begin */
     bool frames_held;   /* whole frames wait in `kept` until the application has room for more */
     assembly message;   /* the message whose pieces are coming in */
     size_t fragments;   /* complete ones of that message, but for the last */
