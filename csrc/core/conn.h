@@ -19,18 +19,6 @@
 #include "mask.h"
 #include "utf8.h"
 
-enum {
-    WS_CLOSE_NORMAL = 1000,
-    WS_CLOSE_PROTOCOL_ERROR = 1002,
-    WS_CLOSE_NO_STATUS = 1005, /* never on the wire: the close frame had no code */
-    WS_CLOSE_ABNORMAL = 1006,  /* never on the wire: there was no close frame */
-    WS_CLOSE_INVALID_DATA = 1007,
-    WS_CLOSE_TOO_BIG = 1009,
-    WS_CLOSE_INTERNAL_ERROR = 1011,
-    WS_CLOSE_SERVICE_RESTART = 1012,
-    WS_CLOSE_TRY_AGAIN_LATER = 1013
-};
-
 #define WS_CLOSE_REASON_MAX (WS_CONTROL_PAYLOAD_MAX - 2)
 
 typedef struct {

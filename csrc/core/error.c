@@ -57,12 +57,12 @@ ws_error_close_code(int error)
     case WS_ERROR_CLOSE_REASON:
     case WS_ERROR_DEFLATE:
     case WS_ERROR_DEFLATE_CUT:
-        return 1007;
+        return WS_CLOSE_INVALID_DATA;
     case WS_ERROR_TOO_BIG:
-        return 1009;
+        return WS_CLOSE_TOO_BIG;
     case WS_ERROR_MEMORY:
-        return 1011;
+        return WS_CLOSE_INTERNAL_ERROR;
     default:
-        return 1002;
+        return WS_CLOSE_PROTOCOL_ERROR;
     }
 }

@@ -28,10 +28,22 @@ typedef enum {
     WS_ERROR_MEMORY = -18             /* no memory for compression; not the peer's doing */
 } ws_error;
 
+/* Close codes (RFC 6455, section 7.4.1, and the registry that it founds). */
+enum {
+    WS_CLOSE_NORMAL = 1000,
+    WS_CLOSE_PROTOCOL_ERROR = 1002,
+    WS_CLOSE_NO_STATUS = 1005, /* never on the wire: the close frame had no code */
+    WS_CLOSE_ABNORMAL = 1006,  /* never on the wire: there was no close frame */
+    WS_CLOSE_INVALID_DATA = 1007,
+    WS_CLOSE_TOO_BIG = 1009,
+    WS_CLOSE_INTERNAL_ERROR = 1011,
+    WS_CLOSE_TRY_AGAIN_LATER = 1013
+};
+
 /* A short text in English, fit for a close reason (at most 123 bytes) or a log line. */
 const char *ws_error_text(int error);
 
-/* The close code that RFC 6455, section 7.4.1 has for it: 1002, 1007, 1009 or 1011. */
+/* The close code for it: PROTOCOL_ERROR, INVALID_DATA, TOO_BIG or INTERNAL_ERROR. */
 uint16_t ws_error_close_code(int error);
 
 #endif
