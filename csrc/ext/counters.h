@@ -6,11 +6,10 @@
 #ifndef ATALANTA_EXT_COUNTERS_H
 #define ATALANTA_EXT_COUNTERS_H
 
-#include <stddef.h>
-#include <stdint.h>
-
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* Why a handshake got another answer than 101: X(suffix, "name"). A limit has the name of its
  * setting. */

@@ -14,7 +14,9 @@
 #include "message_copy.h"
 #include "turn.h"
 
-typedef enum { DELIVERY_FULL, DELIVERY_DONE, DELIVERY_VOID } delivery;
+/* What became of the message at one member; the first two as mailbox_put and broadcast_write
+ * answer. */
+enum { DELIVERY_FULL, DELIVERY_DONE, DELIVERY_VOID, DELIVERY_OUTCOMES };
 
 struct delivery_object {
     PyObject_HEAD
@@ -30,7 +32,7 @@ struct delivery_object {
     member_list *members; /* shared; NULL for none */
     size_t next;
     uint64_t departures; /* of the group, when the members were noted */
-    Py_ssize_t counts[3];
+    Py_ssize_t counts[DELIVERY_OUTCOMES];
     PyObject *error;  /* that ended it, for its own task to raise; or NULL */
     Delivery *behind; /* the next in the group's line, with its reference; or NULL */
 };
@@ -60,7 +62,7 @@ is_still_member(const Delivery *self, const membership *member)
     return place >= 0 && self->group->members->items[place].mailbox == member->mailbox;
 }
 
-/* A delivery to one who was a member when the message was sent, or -1. */
+/* Delivers to one who was a member when the message was sent: one of the outcomes, or -1. */
 static int
 deliver(Delivery *self, const membership *member)
 {

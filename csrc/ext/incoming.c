@@ -157,11 +157,11 @@ feed_after_kept(Protocol *self, uint8_t *data, size_t n, bool headroom)
     if (byte_buffer_append(&self->kept, data, n) < 0) {
         return -1;
     }
-    return incoming_feed_early(self);
+    return incoming_feed_kept(self);
 }
 
 int
-incoming_feed_early(Protocol *self)
+incoming_feed_kept(Protocol *self)
 {
     byte_buffer bytes = byte_buffer_move(&self->kept);
     int result = feed_frames(self, bytes.data, bytes.size);

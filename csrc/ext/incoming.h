@@ -17,8 +17,8 @@
  * -1. */
 int incoming_feed(Protocol *self, uint8_t *data, size_t n, bool headroom);
 
-/* Reads frames that came before the application accepted. 0, or -1. */
-int incoming_feed_early(Protocol *self);
+/* Reads what is kept as frames: those that came before the application accepted. 0, or -1. */
+int incoming_feed_kept(Protocol *self);
 
 /* Reads the frames that were held: a read of compressed messages can inflate to a thousand times
  * its size, so that what follows one that fills the queue waits, with reading paused, until the

@@ -212,7 +212,7 @@ send_accept(Protocol *self, PyObject *event)
     if (session_handshake_answered(self, 0) < 0 || timers_start_keepalive(self) < 0) {
         return -1;
     }
-    if (self->kept.size > 0 && (incoming_feed_early(self) < 0 || session_frames_ended(self) < 0 ||
+    if (self->kept.size > 0 && (incoming_feed_kept(self) < 0 || session_frames_ended(self) < 0 ||
                                 protocol_resume_reading(self) < 0 || protocol_notify(self) < 0)) {
         return -1;
     }

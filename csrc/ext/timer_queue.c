@@ -7,10 +7,11 @@
  * budget goes. */
 #include "timer_queue.h"
 
+#include <math.h>
+
 #include "clock.h"
 #include "loop_state.h"
-
-#include <math.h>
+#include "turn.h"
 
 #define TICKS_PER_SECOND 1000
 
@@ -20,12 +21,6 @@
 
 /* Ticks that the wheel reaches; a timer beyond is looked at again then. */
 #define REACH (((uint64_t)LEVEL_SIZE - 1) << ((LEVELS - 1) * LEVEL_SHIFT))
-
-/* Seconds of running timers after which the loop gets to run. */
-#define QUEUE_BUDGET 0.001
-
-/* Timers between two looks at the clock. */
-#define STEPS_PER_LOOK 8
 
 struct timer_queue_object {
     PyObject_HEAD
@@ -450,7 +445,7 @@ run_timer(timer_node *node)
 static int
 run_due(TimerQueue *self)
 {
-    double deadline = clock_seconds() + QUEUE_BUDGET;
+    double deadline = clock_seconds() + TURN_BUDGET;
     int result = 0;
     for (int steps = 1; result == 0 && !list_is_empty(&self->due); steps++) {
         timer_node *node = (timer_node *)self->due.next;
@@ -461,7 +456,7 @@ run_due(TimerQueue *self)
         else {
             result = run_timer(node);
         }
-        if (steps % STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
+        if (steps % TURN_STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
             break;
         }
     }

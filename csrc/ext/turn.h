@@ -9,7 +9,8 @@
 #include "module.h"
 #include "waiter.h"
 
-/* Seconds of resuming tasks, of flushing, or of delivering, after which the loop gets to run. */
+/* Seconds of resuming tasks, flushing, delivering, or running timers, after which the loop gets to
+ * run. */
 #define TURN_BUDGET 0.001
 
 /* Items between two looks at the clock. */

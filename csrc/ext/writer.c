@@ -1,15 +1,15 @@
 /* Writer: see writer.h. The only unit that touches the descriptor. */
 #include "writer.h"
 
-#include "../core/deflate.h"
-#include "turn.h"
-
 #include <errno.h>
 
 #ifndef _WIN32
 #include <sys/socket.h>
 #include <sys/uio.h>
 #endif
+
+#include "../core/deflate.h"
+#include "turn.h"
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
