@@ -48,9 +48,9 @@ def install() -> bool:
         return False
     if not channels.__version__.startswith(KNOWN_VERSIONS):
         logger.warning(
-            "Channels %s is not known to Atalanta %s: consumers run on Channels' own dispatch",
+            "Channels %s is not known to Atalanta, as %s are: consumers run on Channels' own dispatch",
             channels.__version__,
-            "".join(KNOWN_VERSIONS),
+            " and ".join(f"{version}x" for version in KNOWN_VERSIONS),
         )
         return False
     database.watch_connections()
