@@ -1,4 +1,4 @@
-"""Log lines that clients can cause as fast as they connect: at most one an interval for each kind."""
+"""Log lines that could come as fast as connections or messages: at most one an interval for each kind."""
 
 import time
 from collections import Counter

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import re
+import time
 
 import pytest
 
@@ -14,7 +15,7 @@ from channels.layers import BaseChannelLayer
 from channels.layers import InMemoryChannelLayer as Stock
 
 from atalanta import layers
-from atalanta.layers import InMemoryChannelLayer, base
+from atalanta.layers import InMemoryChannelLayer
 
 # ---- Settings ----
 
@@ -90,7 +91,7 @@ async def test_names_are_unlike_each_other():
 async def test_drops_of_a_group_are_counted_and_logged_once_a_second(caplog, monkeypatch):
     clock = iter(range(1000))
     now = [100.0]
-    monkeypatch.setattr(base.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     layer = InMemoryChannelLayer(capacity=1)
     for channel in ("a", "b"):
         await layer.group_add("group", channel)

@@ -1,7 +1,6 @@
 """What every channel layer of ours has: Channels' settings, name rules, drops that are counted and logged."""
 
 import logging
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from re import Pattern
@@ -12,11 +11,9 @@ from channels.layers import BaseChannelLayer
 from atalanta._core import Mailbox
 from atalanta.broadcast import broadcast_event
 from atalanta.layers.local import LocalChannels
+from atalanta.rate_limited import RateLimited
 
 logger = logging.getLogger("atalanta.layers")
-
-# Seconds between two log lines about messages that were dropped.
-LOG_INTERVAL = 1.0
 
 
 class ChannelLayer(BaseChannelLayer):
@@ -50,7 +47,7 @@ class ChannelLayer(BaseChannelLayer):
         self.local = self.new_local()
         self.dropped = 0
         self._dropped_logged = 0
-        self._log_at = 0.0
+        self._drop_log = RateLimited()
 
     def new_local(self) -> LocalChannels:
         """Channels and groups for this process, with nothing in them."""
@@ -72,16 +69,13 @@ class ChannelLayer(BaseChannelLayer):
     def note_dropped(self, count: int, where: str) -> None:
         """Count messages that did not get where they should, and say so at most once a second."""
         self.dropped += count
-        now = time.monotonic()
-        if now < self._log_at:
-            return
-        self._log_at = now + LOG_INTERVAL
-        logger.warning(
-            "%d messages dropped, the last over the capacity of %s",
-            self.dropped - self._dropped_logged,
-            where,
-        )
-        self._dropped_logged = self.dropped
+        if self._drop_log.admits("dropped"):
+            logger.warning(
+                "%d messages dropped, the last over the capacity of %s",
+                self.dropped - self._dropped_logged,
+                where,
+            )
+            self._dropped_logged = self.dropped
 
     def require_message(self, message: Any) -> None:
         """Raise AssertionError, as Channels' layers do, unless the message is a dict."""

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from atalanta.layers.redis.hosts import Host
 from atalanta.layers.redis.link import Link
+from atalanta.rate_limited import RateLimited
 
 logger = logging.getLogger("atalanta.layers")
 
@@ -85,8 +86,7 @@ class Subscription(Link):
         self._lost_at: float | None = None
         self._hurry = asyncio.Event()
         self._handled = 0
-        self._undelivered = 0
-        self._complain_at = 0.0
+        self._undelivered_log = RateLimited()
         self.published = 0
         self.muted = False
         self._fenced = 0
@@ -289,13 +289,11 @@ class Subscription(Link):
 
     def _note_undelivered(self, name: bytes) -> None:
         """Log the exception at hand, once a second: with a wrong key, every message has one."""
-        self._undelivered += 1
-        if time.monotonic() >= self._complain_at:
-            self._complain_at = time.monotonic() + 1.0
+        if self._undelivered_log.admits("undelivered"):
+            count = 1 + self._undelivered_log.held_back_since("undelivered")
             logger.exception(
-                "%d messages from %s were not delivered, the last on %r", self._undelivered, self.host, name
+                "%d messages from %s were not delivered, the last on %r", count, self.host, name
             )
-            self._undelivered = 0
 
     def _note_confirmation(self, name: bytes) -> None:
         state = self._names.get(name)
