@@ -17,8 +17,8 @@ from types import SimpleNamespace
 
 from atalanta import ClientDisconnected, ParseError, Parser, _core
 from atalanta.protocol import Compression
+from asgi.deflate import Codec
 from ext.connection import REQUEST, Connection, FakeTransport, client_frames, connect, opened, text
-from ext.deflate import Codec
 from ext.reference import BINARY, CLOSE, CONT, MASK, PING, PONG, TEXT, encode
 
 # A call is done with when it has passed so many times in a row, as a failure may be one it can do without.

@@ -5,8 +5,8 @@ import tracemalloc
 
 import pytest
 
+from ..asgi.deflate import Codec
 from .connection import REQUEST, Connection, FakeTransport, connect, read, text, turn
-from .deflate import Codec
 from .reference import BINARY, CLOSE, CONT, MASK, PING, PONG, TEXT, encode, split
 
 # server and client window bits, server and client no_context_takeover, level, memory level, threshold
