@@ -239,6 +239,11 @@ class Client:
         except ConnectionError:
             pass
 
+    async def answer_close(self, code):
+        """Our part of the closing handshake that the server has begun, with the code that it gave."""
+        await self.send_close(code)
+        await self.wait_eof()
+
     async def close(self, code=1000, reason=""):
         """A whole closing handshake from our side."""
         await self.send_close(code, reason)

@@ -13,6 +13,7 @@ from .client import Client
 WS = os.environ.get("ATALANTA_TEST_WS", "atalanta:WebSocketProtocol")
 HTTP = os.environ.get("ATALANTA_TEST_HTTP", "auto")
 GUARD = 20  # seconds; only ever reached by a server that hangs
+BLOCK = b"x" * 100_000
 
 
 def on_loop(function):
@@ -55,6 +56,13 @@ async def until_still(counter, checks=40):
 async def never_hangs(awaitable):
     """The result of something that must not wait for ever."""
     return await asyncio.wait_for(awaitable, 6)
+
+
+async def send_until_blocked(receive, send):
+    """A step for `Call.do`: blocks to a client that does not read, until one has to wait."""
+    with contextlib.suppress(TimeoutError):
+        while True:
+            await asyncio.wait_for(send({"type": "websocket.send", "bytes": BLOCK}), 0.3)
 
 
 class Call:
@@ -104,6 +112,12 @@ class Call:
 
     async def connect(self):
         assert await self.receive() == {"type": "websocket.connect"}
+
+    async def disconnect(self, code):
+        """The next event, which must be the disconnect with that code: its reason, "" for none."""
+        event = await never_hangs(self.receive())
+        assert (event["type"], event["code"]) == ("websocket.disconnect", code), event
+        return event.get("reason") or ""
 
     async def accept(self, **keys):
         await self.connect()
@@ -190,6 +204,10 @@ class Serving:
     def protocols(self):
         kind = self.config.ws_protocol_class
         return [member for member in self.state.connections if isinstance(member, kind)]
+
+    def shut_down(self):
+        """The task of uvicorn's own shutdown, which waits for connections and applications."""
+        return asyncio.create_task(self.server.shutdown())
 
     async def idle(self):
         """Waits until the server holds no connection and no task."""

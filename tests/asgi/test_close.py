@@ -1,6 +1,7 @@
 """The end of a connection: C1-C14 of the contract."""
 
 import asyncio
+import contextlib
 import logging
 import re
 
@@ -53,9 +54,7 @@ async def test_c2_empty_close(serve):
         await client.send_close()
         assert (await client.read_close())[0] in (None, 1000)
         await client.wait_eof()
-        event = await call.receive()
-        assert (event["type"], event["code"]) == ("websocket.disconnect", 1005)
-        assert event.get("reason", "") == ""
+        assert await call.disconnect(1005) == ""
 
 
 @on_loop
@@ -78,8 +77,7 @@ async def test_c4_messages_before_the_close_come_first_even_to_a_late_applicatio
         await client.write(stream + frame(CLOSE, close_payload(4001)))
         await server.elsewhere()
         assert [(await call.receive())["text"] for _ in range(count)] == [f"{i}" for i in range(count)]
-        event = await call.receive()
-        assert (event["type"], event["code"]) == ("websocket.disconnect", 4001)
+        await call.disconnect(4001)
 
 
 @on_loop
@@ -113,10 +111,8 @@ async def test_c5_close_of_the_application(serve, keys, code, reason):
         await call.send({**CLOSING, **keys})
         assert await client.read_text() == "before"
         assert await client.read_close() == (code, reason)
-        await client.send_close(code)
-        await client.wait_eof()
-        event = await never_hangs(call.receive())
-        assert (event["type"], event["code"], event.get("reason") or "") == ("websocket.disconnect", code, reason)
+        await client.answer_close(code)
+        assert await call.disconnect(code) == reason
         await call.finish()
         await server.idle()
 
@@ -130,14 +126,12 @@ async def test_c5_after_our_close_sending_raises_runtime_error(serve, kind, echo
         await call.send(CLOSING)
         assert await client.read_close() == (1000, "")
         if echoed:
-            await client.send_close(1000)
-            await client.wait_eof()
+            await client.answer_close(1000)
         message = f"Unexpected ASGI message '{kind}', after sending 'websocket.close'"
         with pytest.raises(RuntimeError, match=re.escape(message)):
             await call.send({"type": kind, "text": "x"})
         if not echoed:
-            await client.send_close(1000)
-            await client.wait_eof()  # no second close frame
+            await client.answer_close(1000)  # no second close frame
 
 
 @pytest.mark.parametrize(
@@ -155,8 +149,7 @@ async def test_c6_a_bad_reason_raises_or_is_cut_at_a_character(serve, reason):
         else:
             code, sent = await client.read_close()  # decodes the reason strictly
             assert code == 4000 and reason.startswith(sent) and len(sent.encode()) > 119
-        await client.send_close(4000)
-        await client.wait_eof()
+        await client.answer_close(4000)
 
 
 @pytest.mark.parametrize("code", [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535, 70000, -1, "1000", 1000.5, b"x"])
@@ -171,8 +164,7 @@ async def test_c7_an_invalid_code_never_reaches_the_wire(serve, code):
             assert await client.read_text() == "still open"
             await call.send(CLOSING)
         assert valid_on_wire((await client.read_close())[0])
-        await client.send_close(1000)
-        await client.wait_eof()
+        await client.answer_close(1000)
 
 
 @pytest.mark.parametrize("how", ["close frame", "empty close", "FIN", "RST"])
@@ -252,16 +244,21 @@ async def test_c9_loss_inside_a_frame(serve):
         await client.write(frame(TEXT, "whole") + frame(BINARY, b"x" * 5000)[:2000])
         await client.drop()
         assert (await call.receive())["text"] == "whole"
-        event = await never_hangs(call.receive())
-        assert (event["type"], event["code"]) == ("websocket.disconnect", 1006)
+        await call.disconnect(1006)
         await call.finish()
         await server.idle()
+
+
+async def receive_again(call):
+    """Receives three times after the disconnect, which never waits: it is the disconnect again, or an error."""
+    for _ in range(3):
+        with contextlib.suppress(RuntimeError, OSError):
+            assert (await never_hangs(call.receive()))["type"] == "websocket.disconnect"
 
 
 @pytest.mark.parametrize("how", ["their close", "our close", "loss", "refusal", "protocol error"])
 @on_loop
 async def test_c10_soft_receive_after_the_disconnect_does_not_hang(serve, how):
-    """It answers with a disconnect again, or raises."""
     async with serve() as server:
         if how == "refusal":
             client, call = await server.asked()
@@ -280,21 +277,11 @@ async def test_c10_soft_receive_after_the_disconnect_does_not_hang(serve, how):
         elif how == "protocol error":
             await client.write(frame(TEXT, "x", rsv=1))
         assert (await never_hangs(call.receive()))["type"] == "websocket.disconnect"
-        for _ in range(3):
-            try:
-                event = await never_hangs(call.receive())
-            except (RuntimeError, OSError):
-                continue
-            assert event["type"] == "websocket.disconnect"
+        await receive_again(call)
         if how != "loss":
             await client.wait_gone()
             await client.drop()
-        for _ in range(3):
-            try:
-                event = await never_hangs(call.receive())
-            except (RuntimeError, OSError):
-                continue
-            assert event["type"] == "websocket.disconnect"
+        await receive_again(call)
         await call.finish()
         await server.idle()
 
@@ -307,8 +294,7 @@ async def test_c11_an_application_that_raises_closes_1011(serve, caplog):
         await call.fail(ZeroDivisionError("the very one"))
         assert await client.read_text() == "before"
         assert (await client.read_close())[0] == 1011
-        await client.send_close(1011)
-        await client.wait_eof()
+        await client.answer_close(1011)
         await server.idle()
         await server.pair()  # the server lives
     record = next(r for r in caplog.records if "Exception in ASGI application" in r.getMessage())
@@ -322,8 +308,7 @@ async def test_c11_an_application_that_returns_closes_1000(serve, caplog):
         client, call = await server.pair()
         await call.finish()
         assert (await client.read_close())[0] == 1000
-        await client.send_close(1000)
-        await client.wait_eof()
+        await client.answer_close(1000)
         await server.idle()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -335,8 +320,7 @@ async def test_c11_raising_after_its_own_close_sends_no_second_frame(serve):
         await call.send({**CLOSING, "code": 4002})
         await call.fail(ZeroDivisionError())
         assert await client.read_close() == (4002, "")
-        await client.send_close(4002)
-        await client.wait_eof()
+        await client.answer_close(4002)
 
 
 @on_loop
@@ -348,10 +332,8 @@ async def test_c12_tcp_stays_open_for_the_echo_and_data_is_ignored_unpaused(serv
         chunk = frame(BINARY, b"x" * 65536)
         for _ in range(200):  # far more than the kernel holds for a server that does not read
             await client.write(chunk)
-        await client.send_close(4000)
-        await client.wait_eof()
-        event = await never_hangs(call.receive())
-        assert (event["type"], event["code"]) == ("websocket.disconnect", 4000)
+        await client.answer_close(4000)
+        await call.disconnect(4000)
 
 
 @on_loop
@@ -403,27 +385,20 @@ async def test_c13_no_rst_eats_what_the_client_has_not_read(serve):
         await call.send({**CLOSING, "code": 4000, "reason": "last"})
         assert await client.read_close() == (4000, "last")
         await client.send_text("crossing")
-        await client.send_close(4000)
-        await client.wait_eof()
-
-
-async def shut_down(server):
-    await server.server.shutdown()
+        await client.answer_close(4000)
 
 
 @on_loop
 async def test_c14_shutdown_closes_1012_and_waits_for_the_echoes(serve):
     async with serve() as server:
         pairs = [await server.pair() for _ in range(5)]
-        stopping = asyncio.create_task(shut_down(server))
+        stopping = server.shut_down()
         for client, call in pairs:
             code, _ = await client.read_close()
             assert code == 1012
             await client.send_text("crossing")
-            await client.send_close(1012)
-            await client.wait_eof()
-            event = await never_hangs(call.receive())
-            assert (event["type"], event["code"]) == ("websocket.disconnect", 1012)
+            await client.answer_close(1012)
+            await call.disconnect(1012)
             await call.finish()
         await stopping
         await server.idle()
@@ -435,7 +410,7 @@ async def test_c14_shutdown_does_not_wait_for_ever_for_an_echo(serve):
         client, call = await server.pair()
         (protocol,) = server.protocols()
         protocol.close_timeout = 0.05
-        stopping = asyncio.create_task(shut_down(server))
+        stopping = server.shut_down()
         assert (await client.read_close())[0] == 1012
         await asyncio.wait_for(client.wait_eof(), 8)
         await call.finish()
@@ -447,7 +422,7 @@ async def test_c14_shutdown_while_a_handshake_is_pending(serve):
     async with serve() as server:
         client, call = await server.asked()
         await call.connect()
-        stopping = asyncio.create_task(shut_down(server))
+        stopping = server.shut_down()
         assert (await client.read_response()).status == 500
         await client.wait_eof()
         assert (await never_hangs(call.receive()))["type"] == "websocket.disconnect"
@@ -461,7 +436,7 @@ async def test_c14_shutdown_after_our_close_sends_no_second_frame(serve):
         client, call = await server.pair()
         await call.send({**CLOSING, "code": 4000})
         assert await client.read_close() == (4000, "")
-        stopping = asyncio.create_task(shut_down(server))
+        stopping = server.shut_down()
         await client.wait_eof()
         await call.finish()
         await stopping
@@ -471,12 +446,11 @@ async def test_c14_shutdown_after_our_close_sends_no_second_frame(serve):
 async def test_c14_application_may_not_send_after_shutdown(serve):
     async with serve() as server:
         client, call = await server.pair()
-        stopping = asyncio.create_task(shut_down(server))
+        stopping = server.shut_down()
         assert (await client.read_close())[0] == 1012
         with pytest.raises((RuntimeError, OSError)):
             await call.send(text("too late"))
-        await client.send_close(1012)
-        await client.wait_eof()
+        await client.answer_close(1012)
         await call.finish()
         await stopping
 

@@ -32,13 +32,19 @@ class Pusher:
         assert not self.task.done() and self.sent < COUNT
 
 
+async def stuck_pair(server):
+    """(client, call, pusher): the client does not read, and the application's sending has come to a halt."""
+    client, call = await server.pair()
+    client.writer.transport.pause_reading()
+    pusher = Pusher(call)
+    await pusher.stuck()
+    return client, call, pusher
+
+
 @on_loop
 async def test_b1_send_waits_for_a_client_that_does_not_read_and_loses_nothing(serve):
     async with serve(ws_ping_interval=None) as server:
-        client, call = await server.pair()
-        client.writer.transport.pause_reading()
-        pusher = Pusher(call)
-        await pusher.stuck()
+        client, call, pusher = await stuck_pair(server)
         (protocol,) = server.protocols()
         assert protocol.transport.get_write_buffer_size() < 4 * 2**20
         client.writer.transport.resume_reading()
@@ -73,10 +79,7 @@ async def test_b1_many_small_messages_wait_too(serve):
 @on_loop
 async def test_b1_a_slow_client_holds_up_nobody_else(serve):
     async with serve(ws_ping_interval=None) as server:
-        slow, slow_call = await server.pair()
-        slow.writer.transport.pause_reading()
-        pusher = Pusher(slow_call)
-        await pusher.stuck()
+        slow, _call, pusher = await stuck_pair(server)
         client, call = await server.pair()
         for i in range(100):
             await client.send_text(f"{i}")
@@ -91,10 +94,7 @@ async def test_b1_a_slow_client_holds_up_nobody_else(serve):
 @on_loop
 async def test_b1_several_waiting_sends_all_arrive(serve):
     async with serve(ws_ping_interval=None) as server:
-        client, call = await server.pair()
-        client.writer.transport.pause_reading()
-        pusher = Pusher(call)
-        await pusher.stuck()
+        client, call, pusher = await stuck_pair(server)
         others = [
             asyncio.create_task(call.raw_send({"type": "websocket.send", "text": f"other {i}"})) for i in range(20)
         ]
@@ -115,10 +115,7 @@ async def test_b1_several_waiting_sends_all_arrive(serve):
 @on_loop
 async def test_b1_cancelling_a_waiting_send_leaves_the_stream_whole(serve):
     async with serve(ws_ping_interval=None) as server:
-        client, call = await server.pair()
-        client.writer.transport.pause_reading()
-        pusher = Pusher(call)
-        await pusher.stuck()
+        client, call, pusher = await stuck_pair(server)
         other = asyncio.create_task(call.raw_send({"type": "websocket.send", "text": "perhaps"}))
         await asyncio.sleep(0)
         other.cancel()
@@ -209,10 +206,7 @@ async def test_b2_reading_in_small_steps_loses_nothing(serve):
 @on_loop
 async def test_b3_a_loss_while_send_waits_raises(serve, how):
     async with serve(ws_ping_interval=None) as server:
-        client, call = await server.pair()
-        client.writer.transport.pause_reading()
-        pusher = Pusher(call)
-        await pusher.stuck()
+        client, call, pusher = await stuck_pair(server)
         others = [
             asyncio.create_task(call.raw_send({"type": "websocket.send", "bytes": numbered(i)})) for i in range(5)
         ]
@@ -235,10 +229,7 @@ async def test_b1_messages_are_received_full_duplex_while_send_waits(serve):
     """Where it were otherwise, a server and a client that both send would wait for each other for ever."""
     count = 500
     async with serve(ws_ping_interval=None) as server:
-        client, call = await server.pair()
-        client.writer.transport.pause_reading()
-        pusher = Pusher(call)
-        await pusher.stuck()
+        client, call, pusher = await stuck_pair(server)
         for start in range(0, count, 100):
             await client.write(b"".join(frame(TEXT, f"{i}") for i in range(start, start + 100)))
             for i in range(start, start + 100):

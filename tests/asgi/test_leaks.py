@@ -227,7 +227,7 @@ async def test_t6_connections_open_at_shutdown(serve, descriptors, unheard):
     async with serve(app) as server:
         before = Before(server, descriptors)
         clients = [await server.connect() for _ in range(50)]
-        stopping = asyncio.create_task(server.server.shutdown())
+        stopping = server.shut_down()
         for client in clients:
             assert (await client.read_close())[0] == 1012
             await client.send_close(1012)

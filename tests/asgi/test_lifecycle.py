@@ -15,9 +15,7 @@ import pytest
 from atalanta import ClientDisconnected
 
 from .client import CLOSE, TEXT, frame
-from .serving import never_hangs, on_loop, until, until_still
-
-BLOCK = b"x" * 100_000
+from .serving import BLOCK, never_hangs, on_loop, until, until_still
 
 
 # ---- What the application is doing when the end comes ----

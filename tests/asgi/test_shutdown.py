@@ -17,9 +17,7 @@ from atalanta.protocol import WebSocketProtocol
 from atalanta.settings import Settings
 
 from .client import BINARY, CLOSE, TEXT, Client
-from .serving import GUARD, never_hangs, on_loop, until
-
-BLOCK = b"x" * 100_000
+from .serving import BLOCK, GUARD, on_loop, send_until_blocked, until
 
 
 def with_settings(**settings):
@@ -39,11 +37,10 @@ async def accept(receive, send):
 async def test_shutdown_can_say_1001(serve):
     async with serve(ws=with_settings(shutdown_code=1001)) as server:
         client, call = await server.pair()
-        stopping = asyncio.create_task(server.server.shutdown())
+        stopping = server.shut_down()
         assert await client.read_close() == (1001, "")
-        assert (await never_hangs(call.receive()))["code"] == 1001
-        await client.send_close(1001)
-        await client.wait_eof()
+        await call.disconnect(1001)
+        await client.answer_close(1001)
         await call.finish()
         await stopping
 
@@ -53,7 +50,7 @@ async def test_a_drain_time_spreads_the_closing(serve):
     """Until its moment comes, a connection works as before; all get the code."""
     async with serve(ws=with_settings(drain_time=1.0)) as server:
         pairs = [await server.pair() for _ in range(12)]
-        stopping = asyncio.create_task(server.server.shutdown())
+        stopping = server.shut_down()
         loop = asyncio.get_running_loop()
         await until(lambda: all(each.drain_timer for each in server.protocols()), "the drain has begun")
         for protocol in server.protocols():
@@ -70,8 +67,7 @@ async def test_a_drain_time_spreads_the_closing(serve):
                 assert (got.opcode, got.payload) == (TEXT, b"goodbye")
             assert got.payload[:2] == (1012).to_bytes(2, "big")
             when = loop.time()
-            await client.send_close(1012)
-            await client.wait_eof()
+            await client.answer_close(1012)
             return when
 
         times = await asyncio.gather(*(wait_close(client) for client, _call in pairs))
@@ -86,7 +82,7 @@ async def test_a_handshake_in_the_drain_time_gets_500_at_once(serve):
     async with serve(ws=with_settings(drain_time=GUARD)) as server:
         client, call = await server.asked()
         await call.connect()
-        stopping = asyncio.create_task(server.server.shutdown())
+        stopping = server.shut_down()
         assert (await client.read_response()).status == 500
         await call.finish()
         await stopping
@@ -105,14 +101,13 @@ async def test_what_was_sent_before_the_shutdown_arrives_whole(serve):
             await send({"type": "websocket.send", "bytes": big})
 
         await call.do(send_two)
-        stopping = asyncio.create_task(server.server.shutdown())
+        stopping = server.shut_down()
         await until(lambda: server.protocols()[0].close_code == 1012, "the close frame is sent")
         client.writer.transport.resume_reading()
         assert await client.read_text() == "first"
         assert await client.read_bytes() == big
         assert await client.read_close() == (1012, "")
-        await client.send_close(1012)
-        await client.wait_eof()
+        await client.answer_close(1012)
         await call.finish()
         await stopping
 
@@ -125,23 +120,16 @@ async def test_broadcasts_that_wait_for_a_slow_client_come_before_the_close_fram
         mailbox, group = Mailbox(10, 60), Group(60)
         mailbox.attach(call.raw_receive, 10 * len(BLOCK), "skip")
         group.add("channel", mailbox)
-
-        async def fill(receive, send):
-            with pytest.raises(TimeoutError):
-                while True:
-                    await asyncio.wait_for(send({"type": "websocket.send", "bytes": BLOCK}), 0.2)
-
-        await call.do(fill)
+        await call.do(send_until_blocked)
         for number in range(3):
             await group.send({"type": "broadcast.message", "text": f"broadcast {number}"})
-        stopping = asyncio.create_task(server.server.shutdown())
+        stopping = server.shut_down()
         await until(lambda: server.protocols()[0].close_code == 1012, "the close frame is sent")
         client.writer.transport.resume_reading()
         frames = []
         while not frames or frames[-1].opcode != CLOSE:
             frames.append(await client.read_frame())
-        await client.send_close(1012)
-        await client.wait_eof()
+        await client.answer_close(1012)
         texts = [got.payload for got in frames if got.opcode == TEXT]
         assert texts == [b"broadcast 0", b"broadcast 1", b"broadcast 2"]
         assert all(got.payload == BLOCK for got in frames if got.opcode == BINARY)
@@ -156,13 +144,7 @@ async def test_a_peer_that_takes_nothing_after_our_close_holds_up_no_shutdown(se
     async with serve(ws=with_settings(close_timeout=0.3)) as server:
         client, call = await server.pair()
         client.writer.transport.pause_reading()
-
-        async def fill(receive, send):
-            with pytest.raises(TimeoutError):
-                while True:
-                    await asyncio.wait_for(send({"type": "websocket.send", "bytes": BLOCK}), 0.2)
-
-        await call.do(fill)
+        await call.do(send_until_blocked)
         await call.finish()
         assert server.protocols()[0].close_code == 1000
         await asyncio.wait_for(server.server.shutdown(), GUARD / 2)
@@ -204,7 +186,7 @@ async def test_an_application_that_was_late_before_the_shutdown_is_cancelled_at_
         await asyncio.sleep(0.3)
         assert len(server.state.tasks) == 2
         assert len(late_lines(caplog)) == 1
-        stopping = asyncio.create_task(server.server.shutdown())
+        stopping = server.shut_down()
         assert (await staying.read_close())[0] == 1012
         await staying.send_close(1012)
         await asyncio.wait_for(stopping, GUARD / 2)

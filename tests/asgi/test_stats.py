@@ -13,9 +13,7 @@ from atalanta._core import Group, Mailbox
 from atalanta.metrics import metrics_app, prometheus_text, stats
 
 from .client import PONG, TEXT, request
-from .serving import GUARD, on_loop, serving, until
-
-BLOCK = b"x" * 100_000
+from .serving import GUARD, on_loop, send_until_blocked, serving, until
 
 
 def changes(before, after=None):
@@ -107,13 +105,7 @@ async def test_bytes_that_are_queued_both_ways(serve):
 
         before = stats()
         client.writer.transport.pause_reading()
-
-        async def fill(receive, send):
-            with pytest.raises(TimeoutError):
-                while True:
-                    await asyncio.wait_for(send({"type": "websocket.send", "bytes": BLOCK}), 0.2)
-
-        await call.do(fill)
+        await call.do(send_until_blocked)
         [protocol] = server.protocols()
         assert stats()["queued_bytes_sent"] == protocol.transport.get_write_buffer_size() > 0
         assert changes(before)["write_pauses"] == 1
@@ -136,13 +128,7 @@ async def test_broadcasts_that_a_slow_client_did_not_get(serve, policy, dropped,
         mailbox, group = Mailbox(10, 60), Group(60)
         mailbox.attach(call.raw_receive, 25, policy)
         group.add("channel", mailbox)
-
-        async def fill(receive, send):
-            with pytest.raises(TimeoutError):
-                while True:
-                    await asyncio.wait_for(send({"type": "websocket.send", "bytes": BLOCK}), 0.2)
-
-        await call.do(fill)
+        await call.do(send_until_blocked)
         before = stats()
         for _ in range(5):
             await group.send({"type": "broadcast.message", "text": "x" * 10})

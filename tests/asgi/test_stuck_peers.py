@@ -6,11 +6,10 @@ import asyncio
 import pytest
 
 from .client import frame
-from .serving import on_loop, until
+from .serving import BLOCK, on_loop, send_until_blocked, until
 
 TEXT = 1
 PING = 9
-BLOCK = b"x" * 100_000
 
 
 def stop_reading(client) -> None:
@@ -21,12 +20,6 @@ def stop_reading(client) -> None:
 async def send_for_ever(receive, send):
     while True:
         await send({"type": "websocket.send", "bytes": BLOCK})
-
-
-async def send_until_blocked(receive, send):
-    with pytest.raises(TimeoutError):
-        while True:
-            await asyncio.wait_for(send({"type": "websocket.send", "bytes": BLOCK}), 0.5)
 
 
 @on_loop
