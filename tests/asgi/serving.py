@@ -54,8 +54,14 @@ async def until_still(counter, checks=40):
 
 
 async def never_hangs(awaitable):
-    """The result of something that must not wait for ever."""
-    return await asyncio.wait_for(awaitable, 6)
+    """The result of something that must not wait for ever; a TimeoutError would pass for the OSError of a loss."""
+    limit = asyncio.timeout(6)
+    try:
+        async with limit:
+            return await awaitable
+    except TimeoutError:
+        assert not limit.expired(), "still waiting"
+        raise
 
 
 async def send_until_blocked(receive, send):
