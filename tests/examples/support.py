@@ -150,8 +150,16 @@ class Browser:
                 return error.code, error.url, error.read().decode()
 
 
-def static_addresses(page):
-    return set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
+def complete_page(browser, path="/", needs=("/static/shared/page.css", "/static/shared/connection.js")):
+    """The text of a page, which names the static files that it `needs`; all that it names are there."""
+    status, _, page = browser.get(path)
+    assert status == 200
+    addresses = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
+    assert set(needs) <= addresses
+    for address in addresses:
+        status, _, body = browser.get(address)
+        assert (status, bool(body)) == (200, True), address
+    return page
 
 
 def close_code(websocket):

@@ -10,7 +10,7 @@ for module in ("fastapi", "jinja2", "uvicorn", "websockets"):
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
-from .support import GUARD, Browser, as_the_readme_says, static_addresses  # noqa: E402
+from .support import GUARD, Browser, as_the_readme_says, complete_page  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +127,4 @@ def test_the_entrance_leads_into_a_room(site):
 
 @pytest.mark.parametrize("path", ["/", "/chat/lobby/"])
 def test_the_pages_and_their_static_files(site, path):
-    _, _, page = site.get(path)
-    addresses = static_addresses(page)
-    assert {"/static/shared/page.css", "/static/chat/chat.css"} <= addresses
-    for address in addresses:
-        status, _, body = site.get(address)
-        assert (status, bool(body)) == (200, True), address
+    complete_page(site, path, needs=("/static/shared/page.css", "/static/chat/chat.css"))

@@ -13,7 +13,7 @@ for module in ("channels", "django", "uvicorn", "websockets"):
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 from ..server.running import until  # noqa: E402
-from .support import GUARD, Browser, as_the_readme_says, static_addresses  # noqa: E402
+from .support import GUARD, Browser, as_the_readme_says, complete_page  # noqa: E402
 
 CHUNK = 256 * 1024
 MAX_FILE_SIZE = 64 * 1024 * 1024
@@ -225,10 +225,4 @@ def test_a_page_of_another_site_may_not_connect(site):
 
 
 def test_the_page_and_its_static_files(site):
-    status, _, page = site.get("/")
-    assert status == 200
-    addresses = static_addresses(page)
-    assert {"/static/shared/page.css", "/static/shared/connection.js"} <= addresses
-    for address in addresses:
-        status, _, body = site.get(address)
-        assert (status, bool(body)) == (200, True), address
+    complete_page(site)

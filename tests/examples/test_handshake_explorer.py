@@ -7,7 +7,7 @@ import pytest
 for module in ("fastapi", "uvicorn", "websockets"):
     pytest.importorskip(module)
 
-from .support import GUARD, Browser, as_the_readme_says, static_addresses  # noqa: E402
+from .support import GUARD, Browser, as_the_readme_says, complete_page  # noqa: E402
 
 FRAME = {"opcode": 1, "text": "Hello", "times": 1, "fin": True, "rsv1": False, "mask": "37fa213d"}
 
@@ -219,11 +219,5 @@ def test_a_talk_that_there_is_not(explorer):
 
 
 def test_the_page_and_its_static_files(site):
-    status, _, page = site.get("/")
-    assert status == 200
-    addresses = static_addresses(page)
-    assert {"/static/shared/page.css", "/static/shared/connection.js"} <= addresses
-    for address in addresses:
-        status, _, body = site.get(address)
-        assert (status, bool(body)) == (200, True), address
+    complete_page(site)
     assert site.get("/static/explorer/../app.py")[0] == 404

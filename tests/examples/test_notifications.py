@@ -16,10 +16,10 @@ from .support import (  # noqa: E402
     GUARD,
     Browser,
     close_code,
+    complete_page,
     copied,
     manage,
     runserver,
-    static_addresses,
     until_in_both_processes,
 )
 
@@ -258,13 +258,6 @@ def test_command_view_and_thread_reach_the_pages_in_all_processes(project, redis
 
 
 def test_the_page_and_its_static_files(alice):
-    status, _, page = alice.get("/")
-    assert status == 200
+    page = complete_page(alice)
     assert f'data-socket-path="{SOCKET}"' in page
     assert '<option value="bob">bob</option>' in page
-
-    addresses = static_addresses(page)
-    assert {"/static/shared/page.css", "/static/shared/connection.js"} <= addresses
-    for address in addresses:
-        status, _, body = alice.get(address)
-        assert (status, bool(body)) == (200, True), address
