@@ -10,21 +10,9 @@ import uuid
 import pytest
 
 from ..server.running import GUARD
-from .proxies import CLIENT, HOST, PROXIED, WAYS, deployed
+from .proxies import CLIENT, HOST
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", params=WAYS, ids=str)
-def site(request):
-    with deployed(request.param) as site:
-        yield site
-
-
-@pytest.fixture(scope="module", params=PROXIED, ids=str)
-def proxied(request):
-    with deployed(request.param) as site:
-        yield site
 
 
 def test_the_scope(site):

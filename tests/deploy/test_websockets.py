@@ -8,23 +8,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from ..server.running import GUARD
-from .proxies import CLIENT, HOST, PROXIED, WAYS, deployed
+from .proxies import CLIENT, HOST
 
 pytestmark = pytest.mark.slow
 
 MEBIBYTE = 1024 * 1024
-
-
-@pytest.fixture(scope="module", params=WAYS, ids=str)
-def site(request):
-    with deployed(request.param) as site:
-        yield site
-
-
-@pytest.fixture(scope="module", params=PROXIED, ids=str)
-def proxied(request):
-    with deployed(request.param) as site:
-        yield site
 
 
 async def echo(websocket, message):

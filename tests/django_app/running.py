@@ -14,38 +14,22 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from ..server import running
+from ..server.running import GUARD, until
+
 PROJECT = Path(__file__).parent / "project"
-GUARD = 20  # seconds; only ever reached by a server that hangs
 
 BANNER = re.compile(r"development server at (https?)://(\S+):(\d+)/\n")
 
 
-def until(condition, what):
-    """The first true result of `condition()`."""
-    deadline = time.monotonic() + GUARD
-    while time.monotonic() < deadline:
-        if result := condition():
-            return result
-        time.sleep(0.02)
-    raise AssertionError(f"{what}: did not come true")
-
-
 def environment(directory, settings, **variables):
-    taken = {
-        name: value for name, value in os.environ.items() if not name.startswith(("ATALANTA_", "DJANGO_"))
-    }
-    # The servers run in directories of their own.
-    paths = [os.path.abspath(path) for path in taken.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return {
-        **taken,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTHONUNBUFFERED": "1",
-        "PROJECT": json.dumps(settings),
-        "PROJECT_DATA": str(directory),
-        **variables,
-    }
+    """That of tests/server, and what the project's settings module reads."""
+    project = {"PROJECT": json.dumps(settings), "PROJECT_DATA": str(directory)}
+    return running.environment(PYTHONUNBUFFERED="1", **project, **variables)
 
 
 def manage(directory, *arguments, settings=None, variables=None):
@@ -97,6 +81,16 @@ class Server:
 
     def connect(self, path="/echo", **options):
         return connect("ws" + self.url.removeprefix("http") + path, open_timeout=GUARD, **options)
+
+    def visit_websockets(self):
+        """An echo that ends, and a WebSocket that the application refuses; the log has both."""
+        with self.connect() as websocket:
+            websocket.send("hello")
+            assert websocket.recv(timeout=GUARD) == "hello"
+        self.logged("DISCONNECT /echo")
+        with pytest.raises(InvalidStatus):
+            self.connect("/refused")
+        self.logged("DISCONNECT /refused")
 
     def stop(self):
         """The exit status after Control-C, which a terminal sends to the whole group."""

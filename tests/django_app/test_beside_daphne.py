@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
 from .running import BANNER, GUARD, manage, runserver
 
@@ -54,13 +54,7 @@ def visit(server):
     """A request of each kind of answer, a page of a wrong method, and WebSockets of each end."""
     for path in ("/", "/items?x=%20y", "/static/style.txt", "/nowhere", "/static/nowhere"):
         server.get(path)
-    with server.connect() as websocket:
-        websocket.send("hello")
-        assert websocket.recv(timeout=GUARD) == "hello"
-    server.logged("DISCONNECT /echo")
-    with pytest.raises(InvalidStatus):
-        server.connect("/refused")
-    server.logged("DISCONNECT /refused")
+    server.visit_websockets()
 
 
 def lines(log):

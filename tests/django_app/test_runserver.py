@@ -49,13 +49,7 @@ def visit(server):
     assert server.get("/")[0] == 200
     assert server.get("/static/style.txt") == (200, "styled\n")
     assert server.get("/nowhere")[0] == 404
-    with server.connect() as websocket:
-        websocket.send("hello")
-        assert websocket.recv(timeout=GUARD) == "hello"
-    server.logged("DISCONNECT /echo")
-    with pytest.raises(InvalidStatus):
-        server.connect("/refused")
-    server.logged("DISCONNECT /refused")
+    server.visit_websockets()
 
 
 def requests_in(log):

@@ -16,12 +16,9 @@ from pathlib import Path
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from ..server.running import environment, until
+from ..server.running import GUARD, end, environment, until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-# Seconds; only ever reached by what hangs.
-GUARD = 20
 
 # What Django and uvicorn write when they listen.
 BANNER = re.compile(r"(?:development server at|Uvicorn running on) (http://[^/\s]+)/?[ \n]")
@@ -92,12 +89,7 @@ def started(command, project, directory, **variables):
         yield banner[1]
         assert process.poll() is None, log.read_text()
     finally:
-        process.terminate()
-        try:
-            process.wait(GUARD)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
     assert "Traceback" not in log.read_text(), log.read_text()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from websockets.sync.client import connect
 
-from .running import GUARD, PROJECT, environment, until
+from .running import GUARD, PROJECT, end, environment, until
 
 LISTENS = re.compile(r"Listening on TCP address (\S+):(\d+)|listening on https?://(\S+):(\d+)")
 
@@ -108,12 +108,7 @@ def running(
         assert process.poll() is None, program.log
         yield program
     finally:
-        process.terminate()
-        try:
-            process.wait(GUARD)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def run(name, *arguments, application="mirror:application", **variables):

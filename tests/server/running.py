@@ -74,6 +74,16 @@ def run_all(cases):
     return json.loads(done.stdout)
 
 
+def end(process):
+    """Ends a process, if it runs: SIGTERM first, as a parent of workers takes its children with it."""
+    process.terminate()
+    try:
+        process.wait(GUARD)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Server:
     """A running command. `addresses` are those that it says it listens on."""
 
@@ -164,10 +174,4 @@ def serving(
         assert process.poll() is None, server.log
         yield server
     finally:
-        # SIGTERM first: a parent of workers takes its children with it.
-        process.terminate()
-        try:
-            process.wait(GUARD)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
