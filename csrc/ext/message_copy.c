@@ -27,18 +27,15 @@ copy_dict(const module_state *state, PyObject *dict, int depth)
     PyObject *key, *value;
     /* Setting the value of a key that is there does not disturb the iteration. */
     while (PyDict_Next(copy, &position, &key, &value)) {
-        PyObject *inner = NULL;
-        if (is_immutable(key) && is_immutable(value)) {
-            continue;
-        }
-        if (is_immutable(key)) {
-            inner = copy_value(state, value, depth);
-        }
-        else {
+        if (!is_immutable(key)) {
             /* Keys of types unknown: leave the whole of it to deepcopy. */
             Py_DECREF(copy);
             return PyObject_CallOneArg(state->deepcopy, dict);
         }
+        if (is_immutable(value)) {
+            continue;
+        }
+        PyObject *inner = copy_value(state, value, depth);
         if (inner == NULL || PyDict_SetItem(copy, key, inner) < 0) {
             Py_XDECREF(inner);
             Py_DECREF(copy);

@@ -64,10 +64,12 @@ close_open(Protocol *self, session_end_cause cause, uint16_t code, PyObject *rea
     return protocol_notify(self);
 }
 
-int
-session_limit_exceeded(Protocol *self, const char *option, const char *text)
+/* Tells the Python class of a limit that the connection is going to be refused or closed for. 0,
+ * or -1. */
+static int
+tell_limit(Protocol *self, const char *limit, const char *text)
 {
-    PyObject *result = PyObject_CallMethod((PyObject *)self, "limit_exceeded", "ss", option, text);
+    PyObject *result = PyObject_CallMethod((PyObject *)self, "limit_exceeded", "ss", limit, text);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -77,7 +79,7 @@ static int
 count_limit(Protocol *self, limit_kind why, const char *text)
 {
     self->state->counters->limited[why]++;
-    return session_limit_exceeded(self, limit_name(why), text);
+    return tell_limit(self, limit_name(why), text);
 }
 
 /* ---- The handshake ---- */
@@ -93,7 +95,7 @@ count_refused_request(Protocol *self, int error)
         snprintf(text, sizeof(text),
                  "request head exceeds max_request_size (%zu bytes) or %d headers",
                  self->limits.request_size, REQUEST_HEADERS_MAX);
-        return session_limit_exceeded(self, "max_request_size", text);
+        return tell_limit(self, "max_request_size", text);
     }
     all->refused[error == WS_HANDSHAKE_VERSION ? REFUSED_VERSION : REFUSED_MALFORMED]++;
     return 0;
@@ -138,7 +140,7 @@ refuse_for_number(Protocol *self)
     snprintf(text, sizeof(text), "more connections than max_connections (%zu)",
              self->limits.connections);
     snprintf(header, sizeof(header), "retry-after: %u\r\n", self->limits.retry_after);
-    if (session_limit_exceeded(self, "max_connections", text) < 0) {
+    if (tell_limit(self, "max_connections", text) < 0) {
         return -1;
     }
     return session_refuse(self, REFUSED_CONNECTIONS, 503, header, "Service Unavailable");

@@ -22,10 +22,6 @@ int session_refuse_request(Protocol *self, int error);
 int session_refuse(Protocol *self, refusal_reason why, int status, const char *headers,
                    const char *body);
 
-/* Tells the Python class of a limit that the connection is going to be refused or closed for. 0,
- * or -1. */
-int session_limit_exceeded(Protocol *self, const char *option, const char *text);
-
 /* Closes an open connection for the server; no-op for any other. 0, or -1. */
 int session_end_open(Protocol *self, limit_kind why, uint16_t code, PyObject *reason);
 
