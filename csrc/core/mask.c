@@ -3,10 +3,7 @@
  * On x86 a wide kernel needs two yeses: CPUID's, that the processor has the instructions, and
  * XCR0's, that the operating system saves the registers. Both are asked on every call and nothing
  * is remembered, so a caller selects once and keeps the pointer (CPUID is slow in a virtual
- * machine).
- *
- * There is no kernel for AVX-512: one was measured at 5 ns for 32 bytes against 2 ns with AVX2,
- * and no faster from 1 KiB on, where memory is the limit. */
+ * machine). */
 #include "mask_kernels.h"
 
 #if WS_MASK_X86
