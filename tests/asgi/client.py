@@ -150,6 +150,13 @@ class Client:
 
     # receiving
 
+    def stop_reading(self):
+        """TCP stays open, and what the server sends is not taken any more."""
+        self.writer.transport.pause_reading()
+
+    def resume_reading(self):
+        self.writer.transport.resume_reading()
+
     async def read_response(self):
         head = await self.reader.readuntil(b"\r\n\r\n")
         status_line, *lines = head[:-4].split(b"\r\n")

@@ -375,11 +375,11 @@ async def test_c13_no_rst_eats_what_the_client_has_not_read(serve):
     big = b"x" * 3_000_000
     async with serve() as server:
         client, call = await server.pair()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         sending = asyncio.create_task(call.send({"type": "websocket.send", "bytes": big}))
         for _ in range(20):
             await client.send_text("unread by the application")
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         assert await client.read_bytes() == big
         await sending
         await call.send({**CLOSING, "code": 4000, "reason": "last"})

@@ -35,7 +35,7 @@ class Pusher:
 async def stuck_pair(server):
     """(client, call, pusher): the client does not read, and the application's sending has come to a halt."""
     client, call = await server.pair()
-    client.writer.transport.pause_reading()
+    client.stop_reading()
     pusher = Pusher(call)
     await pusher.stuck()
     return client, call, pusher
@@ -47,7 +47,7 @@ async def test_b1_send_waits_for_a_client_that_does_not_read_and_loses_nothing(s
         client, call, pusher = await stuck_pair(server)
         (protocol,) = server.protocols()
         assert protocol.transport.get_write_buffer_size() < 4 * 2**20
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         for i in range(COUNT):
             assert await client.read_bytes() == numbered(i)
         await pusher.task
@@ -59,7 +59,7 @@ async def test_b1_many_small_messages_wait_too(serve):
 
     async with serve(ws_ping_interval=None) as server:
         client, call = await server.pair()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         sent = 0
 
         async def push(receive, send):
@@ -99,7 +99,7 @@ async def test_b1_several_waiting_sends_all_arrive(serve):
             asyncio.create_task(call.raw_send({"type": "websocket.send", "text": f"other {i}"})) for i in range(20)
         ]
         await until_still(lambda: sum(task.done() for task in others))
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         texts, expected = [], 0
         while expected < COUNT or len(texts) < 20:
             got = await client.read_frame()
@@ -120,7 +120,7 @@ async def test_b1_cancelling_a_waiting_send_leaves_the_stream_whole(serve):
         await asyncio.sleep(0)
         other.cancel()
         await asyncio.wait([other])
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         perhaps = expected = 0
         while expected < COUNT:
             got = await client.read_frame()

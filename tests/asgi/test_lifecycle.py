@@ -84,7 +84,7 @@ class Ending:
 
     async def client_sees(self, client):
         """Reads what is left to the end, and answers a close frame as a client must."""
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         while (got := await client.read_frame()).opcode != CLOSE:
             pass
         expected_code, expected_reason = self.close_frame
@@ -114,7 +114,7 @@ class ClientCloseWithoutCode(ClientClose):
         await client.send_close()
 
     async def client_sees(self, client):
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         while (got := await client.read_frame()).opcode != CLOSE:
             pass
         assert got.payload in (b"", b"\x03\xe8")
@@ -134,7 +134,7 @@ class HalfClose(Ending):
         client.writer.write_eof()
 
     async def client_sees(self, client):
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         while data := await client.reader.read(2**20):
             assert data
 
@@ -244,7 +244,7 @@ async def live_through(server, situation, ending):
     client, call = await server.pair()
     [protocol] = server.protocols()
     if isinstance(situation, BlockedInSend):
-        client.writer.transport.pause_reading()
+        client.stop_reading()
     if ending.own_task:
         running = asyncio.ensure_future(call.do(situation.run))
     else:
@@ -328,7 +328,7 @@ async def test_b3_a_denial_to_a_client_that_half_closes_and_takes_nothing_ends(s
     async with serve() as server:
         client, call = await server.asked()
         await call.connect()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         [protocol] = server.protocols()
         protocol.close_timeout = 0.1
         await call.send({"type": "websocket.http.response.start", "status": 403, "headers": []})
@@ -355,7 +355,7 @@ async def test_b3_a_client_that_half_closes_and_takes_nothing_is_dropped_at_the_
         client, call = await server.pair()
         [protocol] = server.protocols()
         protocol.close_timeout = 0.1
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         situation = BlockedInSend()
         running = asyncio.ensure_future(call.do(situation.run))
         await situation.ready()

@@ -93,7 +93,7 @@ async def test_what_was_sent_before_the_shutdown_arrives_whole(serve):
     """The peer reads late; a message larger than all buffers still comes before the close frame."""
     async with serve() as server:
         client, call = await server.pair()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         big = BLOCK * 100
 
         async def send_two(receive, send):
@@ -103,7 +103,7 @@ async def test_what_was_sent_before_the_shutdown_arrives_whole(serve):
         await call.do(send_two)
         stopping = server.shut_down()
         await until(lambda: server.protocols()[0].close_code == 1012, "the close frame is sent")
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         assert await client.read_text() == "first"
         assert await client.read_bytes() == big
         assert await client.read_close() == (1012, "")
@@ -116,7 +116,7 @@ async def test_what_was_sent_before_the_shutdown_arrives_whole(serve):
 async def test_broadcasts_that_wait_for_a_slow_client_come_before_the_close_frame(serve):
     async with serve() as server:
         client, call = await server.pair()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         mailbox, group = Mailbox(10, 60), Group(60)
         mailbox.attach(call.raw_receive, 10 * len(BLOCK), "skip")
         group.add("channel", mailbox)
@@ -125,7 +125,7 @@ async def test_broadcasts_that_wait_for_a_slow_client_come_before_the_close_fram
             await group.send({"type": "broadcast.message", "text": f"broadcast {number}"})
         stopping = server.shut_down()
         await until(lambda: server.protocols()[0].close_code == 1012, "the close frame is sent")
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         frames = []
         while not frames or frames[-1].opcode != CLOSE:
             frames.append(await client.read_frame())
@@ -143,7 +143,7 @@ async def test_a_peer_that_takes_nothing_after_our_close_holds_up_no_shutdown(se
     """The close timeout goes on to run, whatever the shutdown finds."""
     async with serve(ws=with_settings(close_timeout=0.3)) as server:
         client, call = await server.pair()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         await call.do(send_until_blocked)
         await call.finish()
         assert server.protocols()[0].close_code == 1000

@@ -104,14 +104,14 @@ async def test_bytes_that_are_queued_both_ways(serve):
         assert stats()["queued_bytes_received"] == 0
 
         before = stats()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         await call.do(send_until_blocked)
         [protocol] = server.protocols()
         assert stats()["queued_bytes_sent"] == protocol.transport.get_write_buffer_size() > 0
         assert changes(before)["write_pauses"] == 1
         # A thread may ask as well.
         assert await asyncio.to_thread(lambda: stats()["queued_bytes_sent"]) > 0
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         drained = asyncio.create_task(client.wait_gone())
         await until(lambda: stats()["queued_bytes_sent"] == 0, "all is taken")
         drained.cancel()
@@ -124,7 +124,7 @@ async def test_bytes_that_are_queued_both_ways(serve):
 async def test_broadcasts_that_a_slow_client_did_not_get(serve, policy, dropped, waiting):
     async with serve() as server:
         client, call = await server.pair()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         mailbox, group = Mailbox(10, 60), Group(60)
         mailbox.attach(call.raw_receive, 25, policy)
         group.add("channel", mailbox)
@@ -138,7 +138,7 @@ async def test_broadcasts_that_a_slow_client_did_not_get(serve, policy, dropped,
         assert now.get("queued_bytes_sent", 0) >= 12 * waiting
         assert "messages_sent" not in now
         if policy != "close":
-            client.writer.transport.resume_reading()
+            client.resume_reading()
             texts = 0
             while texts < waiting:
                 texts += (await client.read_frame()).opcode == TEXT

@@ -12,11 +12,6 @@ TEXT = 1
 PING = 9
 
 
-def stop_reading(client) -> None:
-    """The client's side of TCP stays open and takes nothing any more."""
-    client.writer.transport.pause_reading()
-
-
 async def send_for_ever(receive, send):
     while True:
         await send({"type": "websocket.send", "bytes": BLOCK})
@@ -28,7 +23,7 @@ async def test_c12_a_peer_that_reads_nothing_is_dropped_at_the_close_timeout(ser
         client, call = await server.pair()
         [protocol] = server.protocols()
         protocol.close_timeout = 0.1
-        stop_reading(client)
+        client.stop_reading()
         await call.do(send_until_blocked)
         await call.finish()
         await until(lambda: not server.protocols())
@@ -40,7 +35,7 @@ async def test_p3_a_peer_that_reads_nothing_is_dropped_after_the_keepalive_timeo
         client, call = await server.pair()
         [protocol] = server.protocols()
         protocol.close_timeout = 0.1
-        stop_reading(client)
+        client.stop_reading()
         with pytest.raises(OSError):
             await call.do(send_for_ever)
         await call.finish()
@@ -52,7 +47,7 @@ async def test_b1_pongs_that_nobody_takes_stop_the_reading(serve):
     async with serve() as server:
         client, _call = await server.pair()
         [protocol] = server.protocols()
-        stop_reading(client)
+        client.stop_reading()
         pings = frame(PING, b"x" * 125) * 500
         stalled = False
         for _ in range(800):
@@ -70,7 +65,7 @@ async def test_b1_pongs_that_nobody_takes_stop_the_reading(serve):
 async def test_b3_send_calls_that_were_cancelled_leave_nothing_behind(serve):
     async with serve() as server:
         client, call = await server.pair()
-        stop_reading(client)
+        client.stop_reading()
         await call.do(send_until_blocked)
 
         async def retry(receive, send):
@@ -79,7 +74,7 @@ async def test_b3_send_calls_that_were_cancelled_leave_nothing_behind(serve):
                     await asyncio.wait_for(send({"type": "websocket.send", "text": "late"}), 0.001)
 
         await call.do(retry)
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         last = asyncio.ensure_future(
             call.do(lambda receive, send: send({"type": "websocket.send", "text": "last"}))
         )

@@ -170,7 +170,7 @@ async def test_m2_frames_cut_at_any_record(tls, size):
 async def test_m2_send_waits_for_a_client_that_does_not_read(tls):
     async with tls(ws_ping_interval=None) as server:
         client, call = await server.pair()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         count = 12
 
         async def push(receive, send):
@@ -179,7 +179,7 @@ async def test_m2_send_waits_for_a_client_that_does_not_read(tls):
 
         pushing = asyncio.create_task(call.do(push))
         await asyncio.sleep(0.2)
-        client.writer.transport.resume_reading()
+        client.resume_reading()
         for i in range(count):
             assert await client.read_bytes() == BIG[i:]
         await pushing

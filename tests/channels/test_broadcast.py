@@ -321,7 +321,7 @@ async def flood(site, layer):
     (before,) = site.server.protocols()
     slow = await site.connect()
     (connection,) = set(site.server.protocols()) - {before}
-    slow.writer.transport.pause_reading()
+    slow.stop_reading()
     for number in range(COUNT):
         await group_broadcast(layer, GROUP, numbered(number))
         assert await lively.read_text() == numbered(number)
@@ -333,7 +333,7 @@ async def flood(site, layer):
 
 async def rest(slow, connection, layer):
     """The numbers that the slow client gets when it reads again, up to a broadcast that tells the end."""
-    slow.writer.transport.resume_reading()
+    slow.resume_reading()
     numbers = [number_of(await slow.read_text())]
 
     async def read():
@@ -399,7 +399,7 @@ async def test_close_a_slow_client_is_closed_with_1013(serve, layer, member):
         # More when the consumer takes its time to leave: then its channel fills.
         assert layer.dropped >= 1
         await until(lambda: len(site.server.state.tasks) == 1, "the slow client's consumer has returned")
-        slow.writer.transport.resume_reading()
+        slow.resume_reading()
         numbers = []
         while (frame := await slow.read_frame()).opcode != CLOSE:
             numbers.append(number_of(frame.text))
@@ -420,7 +420,7 @@ async def test_a_sender_in_one_task_does_not_pile_up_what_nobody_reads(serve, la
 
     async with serve(Limited, options={"ws_ping_interval": None}) as site:
         client = await site.connect()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         (connection,) = site.server.protocols()
         held = 0
         for number in range(COUNT):

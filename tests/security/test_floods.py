@@ -106,7 +106,7 @@ async def test_pings_of_a_client_that_reads_nothing(serve):
     """The pongs that wait are bounded: the server stops reading."""
     async with serve() as server:
         client, call = await server.pair()
-        client.writer.transport.pause_reading()
+        client.stop_reading()
         before, pauses = resident_bytes(), stats()["read_pauses"]
         flood = frame(PING, bytes(125)) * 10_000
         sent = 0
