@@ -17,7 +17,6 @@ from atalanta import ClientDisconnected
 from .client import CLOSE, TEXT, frame
 from .serving import BLOCK, never_hangs, on_loop, until, until_still
 
-
 # ---- What the application is doing when the end comes ----
 
 

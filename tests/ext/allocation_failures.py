@@ -15,9 +15,10 @@ import sys
 import warnings
 from types import SimpleNamespace
 
+from asgi.deflate import Codec
+
 from atalanta import ClientDisconnected, ParseError, Parser, _core
 from atalanta.protocol import Compression
-from asgi.deflate import Codec
 from ext.connection import REQUEST, Connection, FakeTransport, client_frames, connect, opened, text
 from ext.reference import BINARY, CLOSE, CONT, MASK, PING, PONG, TEXT, encode
 
