@@ -28,9 +28,9 @@ typedef struct mailbox_object {
     size_t own_count; /* of messages with an expiry of their own */
     double earliest;  /* when the first message expires, of all; kept while own_count > 0 */
     double lapsed;    /* when a message expired unread: memberships older than that are void */
-    Py_ssize_t holds;                   /* of those who read from it, if not at the moment */
-    size_t groups;                      /* that it is a member of */
-    Waiter *reader;                     /* the first that waits, or NULL */
+    Py_ssize_t holds; /* of those who read from it, if not at the moment */
+    size_t groups;    /* that it is a member of */
+    Waiter *reader;   /* the first that waits, or NULL */
     PyObject *more_readers;             /* list of the other Waiters, or NULL */
     struct protocol_object *connection; /* which broadcasts are written to, or NULL */
 } Mailbox;

@@ -491,8 +491,7 @@ module_exec(PyObject *module)
     if (state->counters == NULL || state_select_kernel(state) < 0 ||
         state_intern_names(state) < 0 || state_import(state) < 0 ||
         state_make_templates(state) < 0 || state_make_exceptions(module, state) < 0 ||
-        state_make_types(module, state) < 0 ||
-        callable_type_prepare(state->callable_type) < 0 ||
+        state_make_types(module, state) < 0 || callable_type_prepare(state->callable_type) < 0 ||
         PyModule_AddType(module, state->dispatcher_type) < 0 ||
         PyModule_AddType(module, state->entry_type) < 0 ||
         PyModule_AddType(module, state->events_type) < 0 ||

@@ -140,12 +140,12 @@ typedef struct {
     PyObject *loop_states;      /* WeakKeyDictionary: event loop -> LoopState */
     PyObject *last_loop;        /* weak reference to the loop asked for last, or NULL */
     PyObject *last_loop_state;  /* its LoopState */
-    PyObject *status_phrases;  /* http.client.responses */
-    PyObject *context_keyword; /* ("context",) */
-    PyObject *receive_event;   /* {"type": "websocket.receive"}, copied for each message */
-    PyObject *handler_names;   /* dict: type of an event -> name of the consumer's handler */
-    PyObject *asgi_versions;   /* scope["asgi"], copied for each connection */
-    PyObject *scope_template;  /* a scope with all its keys in their order, likewise */
+    PyObject *status_phrases;   /* http.client.responses */
+    PyObject *context_keyword;  /* ("context",) */
+    PyObject *receive_event;    /* {"type": "websocket.receive"}, copied for each message */
+    PyObject *handler_names;    /* dict: type of an event -> name of the consumer's handler */
+    PyObject *asgi_versions;    /* scope["asgi"], copied for each connection */
+    PyObject *scope_template;   /* a scope with all its keys in their order, likewise */
     counters *counters;
     free_list awaitables;
     free_list waiters;

@@ -621,10 +621,9 @@ static PyMethodDef protocol_methods[] = {
                "Answer the handshake with a plain-text response of the server's own, and count\n"
                "it under a reason of counters().")},
     {"_end", (PyCFunction)protocol_end, METH_VARARGS,
-     PyDoc_STR(
-         "_end($self, code, reason, limit, /)\n--\n\n"
-         "Close an open connection for the server, and count it under a limit of\n"
-         "counters().")},
+     PyDoc_STR("_end($self, code, reason, limit, /)\n--\n\n"
+               "Close an open connection for the server, and count it under a limit of\n"
+               "counters().")},
     {"limit_exceeded", (PyCFunction)protocol_ignore, METH_VARARGS,
      PyDoc_STR("limit_exceeded($self, limit, text, /)\n--\n\n"
                "Called when the connection is going to be refused or closed for a limit.")},

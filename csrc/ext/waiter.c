@@ -256,10 +256,8 @@ waiter_add_done_callback(Waiter *self, PyObject *args, PyObject *kwargs)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(
-    remove_done_callback_doc,
-    "remove_done_callback($self, callback, /)\n--\n\n"
-    "Forget the callback; return how many were removed.");
+PyDoc_STRVAR(remove_done_callback_doc, "remove_done_callback($self, callback, /)\n--\n\n"
+                                       "Forget the callback; return how many were removed.");
 
 static PyObject *
 waiter_remove_done_callback(Waiter *self, PyObject *callback)

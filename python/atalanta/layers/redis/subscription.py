@@ -291,9 +291,7 @@ class Subscription(Link):
         """Log the exception at hand, once a second: with a wrong key, every message has one."""
         if self._undelivered_log.admits("undelivered"):
             count = 1 + self._undelivered_log.held_back_since("undelivered")
-            logger.exception(
-                "%d messages from %s were not delivered, the last on %r", count, self.host, name
-            )
+            logger.exception("%d messages from %s were not delivered, the last on %r", count, self.host, name)
 
     def _note_confirmation(self, name: bytes) -> None:
         state = self._names.get(name)
