@@ -45,7 +45,7 @@ def install() -> bool:
     if not known or not inspect.iscoroutinefunction(call) or not hasattr(OriginValidator, "valid_origin"):
         return False
     _stock_call = call
-    OriginValidator.__call__ = listening(call)
+    OriginValidator.__call__ = listening(call)  # type: ignore[method-assign]
     return True
 
 
@@ -53,7 +53,7 @@ def uninstall() -> None:
     """Put Channels' own method back; connections that have come already go on as they began."""
     global _stock_call
     if _stock_call is not None:
-        OriginValidator.__call__ = _stock_call
+        OriginValidator.__call__ = _stock_call  # type: ignore[method-assign]
         _stock_call = None
 
 
