@@ -16,7 +16,6 @@ import warnings
 from types import SimpleNamespace
 
 from asgi.deflate import Codec
-
 from atalanta import ClientDisconnected, ParseError, Parser, _core
 from atalanta.protocol import Compression
 from ext.connection import REQUEST, Connection, FakeTransport, client_frames, connect, opened, text
