@@ -117,15 +117,15 @@ broadcast_frames_begin(broadcast_frames *self, const module_state *state, PyObje
     *self = (broadcast_frames){.opcode = WS_OPCODE_BINARY};
     bool failed;
     PyObject *bytes = asgi_event_get(message, state->names.bytes, &failed);
+    if (bytes != NULL) {
+        self->payload = PyBytes_Check(bytes) ? Py_NewRef(bytes) : NULL;
+        return self->payload != NULL;
+    }
     PyObject *text = failed ? NULL : asgi_event_get(message, state->names.text, &failed);
     if (failed) {
         return -1;
     }
-    if (bytes != NULL && PyBytes_Check(bytes)) {
-        self->payload = Py_NewRef(bytes);
-        return 1;
-    }
-    if (bytes != NULL || text == NULL || !PyUnicode_Check(text)) {
+    if (text == NULL || !PyUnicode_Check(text)) {
         return 0;
     }
     self->opcode = WS_OPCODE_TEXT;

@@ -66,9 +66,6 @@ copy_list(const module_state *state, PyObject *list, int depth)
 static PyObject *
 copy_value(const module_state *state, PyObject *value, int depth)
 {
-    if (is_immutable(value)) {
-        return Py_NewRef(value);
-    }
     if (depth < DEPTH_MAX && PyDict_CheckExact(value)) {
         return copy_dict(state, value, depth + 1);
     }

@@ -28,8 +28,8 @@ address_steal(PyObject *address, bool server)
     }
     if ((PyTuple_Check(address) || PyList_Check(address)) && PySequence_Size(address) >= 2) {
         PyObject *host = PySequence_GetItem(address, 0);
-        PyObject *port = PySequence_GetItem(address, 1);
-        if (host != NULL && port != NULL) {
+        PyObject *port = host == NULL ? NULL : PySequence_GetItem(address, 1);
+        if (port != NULL) {
             result = PyTuple_Pack(2, host, port);
         }
         Py_XDECREF(host);

@@ -202,8 +202,12 @@ send_accept(Protocol *self, PyObject *event)
     if (subprotocol != NULL && PyUnicode_GET_LENGTH(subprotocol) == 0) {
         subprotocol = NULL;
     }
+    /* Looking for the headers may run Python, where an event has strange keys. */
+    Py_XINCREF(subprotocol);
     PyObject *headers = asgi_event_get(event, self->state->names.headers, &failed);
-    if (failed || response_switching(self, subprotocol, headers) < 0) {
+    int result = failed ? -1 : response_switching(self, subprotocol, headers);
+    Py_XDECREF(subprotocol);
+    if (result < 0) {
         return -1;
     }
     self->phase = PHASE_OPEN;
@@ -306,11 +310,8 @@ send_message(Protocol *self, PyObject *event)
     if (failed) {
         return -1;
     }
-    int result;
-    if (payload != NULL) {
-        result = send_buffer(self, payload);
-    }
-    else {
+    const bool binary = payload != NULL;
+    if (!binary) {
         payload = asgi_event_get(event, self->state->names.text, &failed);
         if (failed) {
             return -1;
@@ -319,8 +320,11 @@ send_message(Protocol *self, PyObject *event)
             PyErr_SetString(PyExc_ValueError, "websocket.send needs 'bytes' or 'text'");
             return -1;
         }
-        result = send_text(self, payload);
     }
+    /* A large message is written at once, and what the transport runs may change the event. */
+    Py_INCREF(payload);
+    int result = binary ? send_buffer(self, payload) : send_text(self, payload);
+    Py_DECREF(payload);
     if (result < 0) {
         return -1;
     }
@@ -375,8 +379,10 @@ send_close(Protocol *self, PyObject *event)
                      Py_TYPE(reason)->tp_name);
         return -1;
     }
-    return close_open(self, ENDED_BY_APPLICATION, code,
-                      reason == NULL ? self->state->names.empty : reason);
+    reason = Py_NewRef(reason == NULL ? self->state->names.empty : reason);
+    int result = close_open(self, ENDED_BY_APPLICATION, code, reason);
+    Py_DECREF(reason);
+    return result;
 }
 
 /* ---- What the application sends, by state ---- */
