@@ -2,6 +2,7 @@
 
 ATALANTA_BUILD=debug     assertions, no optimisation
 ATALANTA_BUILD=sanitize  AddressSanitizer and UndefinedBehaviorSanitizer (run Python with libasan preloaded)
+ATALANTA_BUILD=thread    assertions and ThreadSanitizer (run Python with libtsan preloaded)
 ATALANTA_BUILD=coverage  gcov counters
 ATALANTA_WERROR=1        the warnings of CONTRIBUTING.md, as errors
 """
@@ -78,7 +79,12 @@ BUILDS = {
         ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-UNDEBUG"],
         ["-fsanitize=address,undefined"],
     ),
-    "coverage": (["-O0", "-g", "--coverage"], ["--coverage"]),
+    "thread": (["-O1", "-g", "-fsanitize=thread", "-UNDEBUG"], ["-fsanitize=thread"]),
+    # The two are called where a process of the tests ends without C's exit().
+    "coverage": (
+        ["-O0", "-g", "--coverage"],
+        ["--coverage", "-Wl,-u,__gcov_dump", "-Wl,-u,__gcov_reset"],
+    ),
 }
 WARNINGS = [
     "-Wall",

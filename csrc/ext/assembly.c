@@ -110,6 +110,7 @@ take_piece(assembly *self, ws_conn *conn, const ws_event *event, PyObject **mess
         return peer_failed(conn, failed, error);
     }
     self->filled += (Py_ssize_t)event->length;
+    assert(self->filled <= PyBytes_GET_SIZE(self->bytes));
     if (!event->end) {
         return 0;
     }

@@ -219,6 +219,7 @@ awaitable_send_slot(Awaitable *self, PyObject *value, PyObject **result)
     forget_waiter(self);
     self->status = AWAITABLE_RUNNING;
     PySendResult outcome = self->sends ? send_step(self, result) : receive_step(self, result);
+    assert((outcome == PYGEN_ERROR) == (PyErr_Occurred() != NULL));
     if (outcome != PYGEN_NEXT) {
         awaitable_finish(self);
     }

@@ -15,6 +15,7 @@ typedef struct {
 static inline uint8_t *
 byte_buffer_reserve(byte_buffer *buffer, size_t n)
 {
+    assert(n > 0 && buffer->size <= buffer->capacity);
     if (n > buffer->capacity - buffer->size) {
         size_t capacity = buffer->capacity == 0 ? 256 : buffer->capacity;
         while (n > capacity - buffer->size) {

@@ -347,6 +347,7 @@ static PySendResult
 dispatcher_send_slot(Dispatcher *self, PyObject *value, PyObject **result)
 {
     *result = NULL;
+    assert(!PyErr_Occurred());
     if (dispatcher_check(self) < 0) {
         return PYGEN_ERROR;
     }

@@ -160,6 +160,7 @@ group_remove(Group *self, size_t place)
     self->members->count = last;
     self->departures++;
     int result = PyDict_DelItem(self->places, removed.channel);
+    assert(result < 0 || PyDict_GET_SIZE(self->places) == (Py_ssize_t)last);
     removed.mailbox->groups--;
     Py_DECREF(removed.channel);
     Py_DECREF(removed.mailbox);

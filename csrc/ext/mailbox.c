@@ -36,6 +36,7 @@ mailbox_grow(Mailbox *self)
 static PyObject *
 mailbox_pop(Mailbox *self)
 {
+    assert(self->count > 0 && self->count <= self->room && (self->room & (self->room - 1)) == 0);
     PyObject *message = self->slots[self->head].message;
     self->own_count -= self->slots[self->head].own_expiry ? 1 : 0;
     self->head = (self->head + 1) & (self->room - 1);

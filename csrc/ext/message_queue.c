@@ -49,6 +49,7 @@ message_queue_push_steal(message_queue *queue, PyObject *message)
         }
         slots = queue_slots(queue, &capacity);
     }
+    assert(queue->count < capacity && (capacity & (capacity - 1)) == 0);
     slots[(queue->head + queue->count) & (capacity - 1)] = message;
     queue->count++;
     queue->bytes += message_size(message);

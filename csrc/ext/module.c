@@ -44,6 +44,7 @@ free_list_new(free_list *list, PyTypeObject *type)
 void
 free_list_dealloc(free_list *list, PyObject *object)
 {
+    assert(!PyObject_GC_IsTracked(object) && Py_REFCNT(object) == 0);
     PyTypeObject *type = Py_TYPE(object);
     /* The collector may have taken the module from its type, and the list with it. */
     bool alive = ((PyHeapTypeObject *)type)->ht_module != NULL;

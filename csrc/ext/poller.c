@@ -94,6 +94,7 @@ static void
 poller_remove(Poller *self, int descriptor)
 {
     Protocol *connection = self->sockets[descriptor];
+    assert(connection != NULL && connection->polled == descriptor && self->count > 0);
     self->sockets[descriptor] = NULL;
     self->count--;
     connection->polled = -1;

@@ -56,6 +56,7 @@ list_is_empty(const timer_link *list)
 static void
 list_append(timer_link *list, timer_link *link)
 {
+    assert(link->next == NULL && link->previous == NULL);
     link->previous = list->previous;
     link->next = list;
     list->previous->next = link;
@@ -110,6 +111,7 @@ wheel_insert(TimerQueue *self, timer_node *node)
     while ((tick - self->now) >> (level * LEVEL_SHIFT) >= LEVEL_SIZE - 1) {
         level++;
     }
+    assert(level < LEVELS);
     uint64_t place = ceil_shift(tick, level * LEVEL_SHIFT);
     list_append(&self->buckets[level][place % LEVEL_SIZE], &node->link);
     return place << (level * LEVEL_SHIFT);
@@ -449,6 +451,7 @@ run_due(TimerQueue *self)
     int result = 0;
     for (int steps = 1; result == 0 && !list_is_empty(&self->due); steps++) {
         timer_node *node = (timer_node *)self->due.next;
+        assert(node->queue == self && self->count > 0);
         if (node->tick > self->now) { /* it was beyond the wheel's reach */
             list_remove(&node->link);
             wheel_insert(self, node);

@@ -160,6 +160,7 @@ static int
 waiter_call_back(Waiter *self)
 {
     PyObject *callback = self->callback;
+    assert(callback != NULL && self->status == WAITER_DONE);
     self->callback = NULL;
     Py_CLEAR(self->context);
     PyObject *result = PyObject_CallOneArg(callback, (PyObject *)self);

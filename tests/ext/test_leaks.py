@@ -22,8 +22,15 @@ BLOCKS_MAX = 500
 
 
 STATM = Path("/proc/self/statm")
-# AddressSanitizer keeps what was given back for a while.
-MEASURES_MEMORY = STATM.exists() and "asan" not in os.environ.get("LD_PRELOAD", "")
+# The sanitizers keep what was given back for a while, and a debug build of CPython has bytes around each block.
+# That one counts the references of all objects instead.
+DEBUG_BUILD = hasattr(sys, "gettotalrefcount")
+MEASURES_MEMORY = STATM.exists() and not DEBUG_BUILD and "san" not in os.environ.get("LD_PRELOAD", "")
+REFERENCES_MAX = 500
+
+
+def all_references():
+    return sys.gettotalrefcount() if DEBUG_BUILD else 0
 
 
 def resident_bytes():
@@ -55,12 +62,13 @@ def assert_flat(make, rounds, *arguments):
     counted = Counted(*arguments)
     for _ in range(2000):
         make()
-    before, blocks, resident = counted.now(), sys.getallocatedblocks(), resident_bytes()
+    before, blocks, resident, references = counted.now(), sys.getallocatedblocks(), resident_bytes(), all_references()
     for _ in range(rounds):
         make()
     assert counted.now() == before
     assert sys.getallocatedblocks() - blocks < BLOCKS_MAX
     assert resident_bytes() - resident < BYTES_MAX
+    assert all_references() - references < REFERENCES_MAX
 
 
 @pytest.fixture
@@ -174,12 +182,13 @@ def test_what_belongs_to_a_loop():
     for _ in range(50):
         visit()
     counted = Counted()
-    before, blocks, resident = counted.now(), sys.getallocatedblocks(), resident_bytes()
+    before, blocks, resident, references = counted.now(), sys.getallocatedblocks(), resident_bytes(), all_references()
     for _ in range(500):
         visit()
     assert counted.now() == before
     assert sys.getallocatedblocks() - blocks < BLOCKS_MAX
     assert resident_bytes() - resident < BYTES_MAX
+    assert all_references() - references < REFERENCES_MAX
 
 
 # ---- Constructors that fail ----
