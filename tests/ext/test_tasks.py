@@ -2,7 +2,10 @@
 
 import asyncio
 import contextvars
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -141,3 +144,57 @@ async def test_cancelling_a_send_that_waits_sends_nothing(task):
     await turn()
     assert [send.cancelled() for send in sends] == [False, True, False]
     assert payloads(connection.transport.written()) == [b"0", b"2"]
+
+
+# As Python 3.14 has it: asyncio keeps to itself which task is current.
+WITHOUT_TABLE = """
+import asyncio, asyncio.tasks
+table = asyncio.tasks._current_tasks
+asyncio.tasks._current_tasks = type("Hidden", (), {"get": lambda self, loop: table.get(loop)})()
+from atalanta._core import Dispatcher, Events, Mailbox
+from ext.connection import between_tasks, client_frames, read, running, turn
+
+async def main():
+    log = []
+    connection = await running(log)
+
+    def callback():
+        read(connection, client_frames("between"))
+        return list(log), asyncio.current_task()
+
+    assert await between_tasks(callback) == (["between"], None)
+    read(connection, client_frames("inside"))
+    assert log == ["between"]
+    await turn()
+    assert log == ["between", "inside"]
+
+    class Consumer:
+        async def x(self, event):
+            seen.append(asyncio.current_task())
+
+    async def consume():
+        await Dispatcher(Events(None, mailbox), print, Consumer(), bool)
+
+    seen, mailbox = [], Mailbox(10, 60)
+    task = asyncio.ensure_future(consume())
+    await turn()
+    for number in range(2):
+        await between_tasks(mailbox.put, {"type": "x"})
+        await turn(2)
+    assert seen == [task, task] and asyncio.current_task() is not task
+    task.cancel()
+
+asyncio.run(main())
+"""
+
+
+def test_without_a_table_of_current_tasks():
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), *(entry for entry in sys.path if entry)])
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TABLE],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,10 +2,13 @@
 
 import asyncio
 import collections.abc
+import contextvars
 
 import pytest
 
-from .connection import FakeTransport, client_frames, opened, payloads, read, text, turn
+from atalanta._core import Dispatcher, Events, Mailbox
+
+from .connection import FakeTransport, between_tasks, client_frames, opened, payloads, read, text, turn
 
 
 async def suspended():
@@ -174,3 +177,71 @@ async def test_callbacks_of_a_waiter():
     assert calls == []
     await turn()
     assert calls == [waiter]
+
+
+async def test_wrong_arguments_change_nothing():
+    class Incomparable:
+        def __eq__(self, other):
+            raise ZeroDivisionError
+
+        __hash__ = None
+
+        def __bool__(self):
+            raise ZeroDivisionError
+
+    _, receiving, waiter = await suspended()
+    for wrong in (waiter.add_done_callback, lambda: waiter.add_done_callback(print, None), lambda: waiter.cancel(1, 2)):
+        with pytest.raises(TypeError):
+            wrong()
+    waiter.add_done_callback(Incomparable())
+    with pytest.raises(ZeroDivisionError):
+        waiter.remove_done_callback(print)
+    with pytest.raises(ZeroDivisionError):
+        waiter._asyncio_future_blocking = Incomparable()
+    assert waiter._asyncio_future_blocking is True
+    del waiter._asyncio_future_blocking
+    assert waiter._asyncio_future_blocking is False and not waiter.done()
+
+
+async def test_not_resumed_inside_a_context_that_is_entered_already():
+    connection, receiving, waiter = await suspended()
+    context, calls = contextvars.Context(), []
+    waiter.add_done_callback(calls.append, context=context)
+
+    def callback():
+        read(connection, client_frames("x"))
+        calls.append("read")
+
+    asyncio.get_running_loop().call_soon(callback, context=context)
+    await turn(2)
+    assert calls == ["read", waiter]
+
+
+async def test_what_a_callback_raises_comes_out_of_the_read_callback():
+    def callback(waiter):
+        raise ZeroDivisionError
+
+    connection, receiving, waiter = await suspended()
+    waiter.add_done_callback(callback)
+    with pytest.raises(ZeroDivisionError):
+        await between_tasks(read, connection, client_frames("x"))
+
+
+async def test_a_consumer_that_no_task_waits_with_is_told_and_no_more():
+    calls, seen = [], []
+
+    class Consumer:
+        async def x(self, event):
+            seen.append(event)
+
+    mailbox = Mailbox(10, 60)
+    dispatcher = Dispatcher(Events(None, mailbox), print, Consumer(), bool).__await__()
+    waiter = next(dispatcher)
+    assert next(dispatcher) is waiter  # nothing has come
+    waiter.add_done_callback(lambda waiter: calls.append(waiter))
+    await between_tasks(mailbox.put, {"type": "x"})
+    await turn(2)
+    assert calls == [waiter] and seen == []
+    next(dispatcher)
+    assert seen == [{"type": "x"}]
+    dispatcher.close()

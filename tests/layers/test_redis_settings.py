@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import sys
 
 import pytest
 import trustme
@@ -55,6 +56,37 @@ async def exchange(here, there):
 def test_a_wrong_setting_is_named(setting, error, message):
     with pytest.raises(error, match=message):
         RedisChannelLayer(**setting)
+
+
+@pytest.mark.parametrize(
+    ("module", "setting", "command"),
+    [
+        ("msgpack", {}, "pip install msgpack"),
+        ("cryptography.fernet", {"symmetric_encryption_keys": ["secret"]}, "pip install cryptography"),
+    ],
+)
+def test_a_package_that_a_setting_needs_is_named(monkeypatch, module, setting, command):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=command):
+        RedisChannelLayer(**setting)
+
+
+async def test_published_bytes_can_be_made_and_read():
+    for setting in ({}, {"serializer_format": "json"}, {"symmetric_encryption_keys": ["secret"]}):
+        layer = RedisChannelLayer(**setting)
+        assert layer.deserialize(layer.serialize(MESSAGE)) == MESSAGE
+
+
+@pytest.mark.parametrize("expiry", [0, -1.0])
+async def test_an_expiry_that_is_no_time(make_layer, expiry):
+    layer = make_layer()
+    for sending in (
+        layer.group_send("group", MESSAGE, expiry=expiry),
+        layer.send("specific.other!channel", MESSAGE, expiry=expiry),
+        layer.send("plain", MESSAGE, expiry=5),
+    ):
+        with pytest.raises(ValueError, match="expiry"):
+            await sending
 
 
 def test_hosts_as_channels_redis_takes_them():
