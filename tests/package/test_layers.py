@@ -16,6 +16,16 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTIL
 # An object or a type with static storage, at file level or inside a function; not a function that returns one.
 STATIC_OBJECT = re.compile(r"^[ \t]*static\s+(?:const\s+)?Py(?:Type)?Object\b[\s*]*(?:const\s+)?\w+\s*[=;\[,]", re.MULTILINE)
 
+# A variable with static storage that is neither constant nor one of CPython's tables, which it does not change.
+STATIC_VARIABLE = re.compile(
+    r"^[ \t]*static\s+(?!const\b)(?!inline\b)(?!PyMethodDef\b|PyMemberDef\b|PyGetSetDef\b|PyType_Slot\b|PyModuleDef_Slot\b)"
+    r"[\w\s]*?[\w*]\s*(?<!const )\b\w+\s*(?:\[[^\]]*\]\s*)?[=;]",
+    re.MULTILINE,
+)
+
+# What would let other threads run inside a function, or is meant for several of them.
+THREADS = re.compile(r"Py_BEGIN_ALLOW_THREADS|PyEval_SaveThread|PyGILState|_Atomic|stdatomic|_Thread_local|pthread")
+
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 
 
@@ -81,6 +91,34 @@ def test_the_pattern_tells_objects_from_functions():
         assert STATIC_OBJECT.search(line), line
     for line in ("static PyObject *\nmake(void)", "static PyObject *make(PyObject *self);", "static PyMethodDef m[] = {"):
         assert not STATIC_OBJECT.search(line), line
+
+
+@each(CORE + EXT)
+def test_threads_share_nothing_but_what_the_interpreters_lock_guards(path):
+    """So there is no data race to be had: no variable that changes outlives a call, and the lock is never released."""
+    assert not STATIC_VARIABLE.findall(source(path))
+    assert not THREADS.findall(source(path))
+
+
+def test_the_pattern_tells_variables_from_constants_and_functions():
+    for line in (
+        "static int count;",
+        "static bool chosen = false;",
+        "    static size_t calls = 0;",
+        "static uint8_t table[256];",
+        "static const_struct *kernel = NULL;",
+        "static ws_mask_kernel *kernel;",
+    ):
+        assert STATIC_VARIABLE.search(line), line
+    for line in (
+        "static const int count = 1;",
+        "static const char *const names[] = {",
+        "static int count(void);",
+        "static int\ncount(void)\n{\n    int x = 1;\n}",
+        "static PyMethodDef methods[] = {",
+        "static inline size_t\nbound(size_t n)\n{\n    return n;\n}",
+    ):
+        assert not STATIC_VARIABLE.search(line), line
 
 
 def test_every_source_is_built():
