@@ -21,7 +21,8 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 .PHONY: help lint lint-python lint-types lint-c package \
 	chat chat-redis notifications ticker transports file-transfer handshake-explorer fastapi-chat \
 	test test-core test-python test-slow test-werror test-sanitize \
-	test-architectures test-valgrind coverage-core fuzz fuzz-replay fuzz-python \
+	test-architectures test-valgrind test-debug test-threads \
+	coverage coverage-core coverage-ext coverage-python coverage-counted fuzz fuzz-replay fuzz-python \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
 	bench bench-full bench-compare bench-micro format clean
 
@@ -43,7 +44,11 @@ help:
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
 	@echo "make test-architectures   C unit tests and fuzz corpus as arm64, 32-bit ARM and s390x, under qemu"
 	@echo "make test-valgrind  C unit tests under valgrind"
+	@echo "make test-debug     Python tests with the C core's assertions, on python3-dbg where there is one"
+	@echo "make test-threads   what threads share, under ThreadSanitizer"
+	@echo "make coverage       the next three"
 	@echo "make coverage-core  lines and branches of the C core that its tests reach; fails on a new gap"
+	@echo "make coverage-ext, coverage-python   of csrc/ext and of the package, by the Python tests; fails below 95 %"
 	@echo "make fuzz           libFuzzer on the C core, FUZZ_SECONDS=60 for each target (FUZZ=conn for one)"
 	@echo "make fuzz-replay    the fuzz corpus alone, with any compiler"
 	@echo "make fuzz-python    the protocol with a fake transport, under atheris"
@@ -107,7 +112,7 @@ test: test-core test-python
 
 $(BUILD)/core/%: tests/core/%.c $(CORE) $(wildcard csrc/core/*.h) $(wildcard tests/core/*.h)
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O1 -g $(WARNINGS) $(SANITIZE) -Icsrc/core -o $@ $< $(CORE) -lz
+	$(CC) -std=c11 -O1 -g $(WARNINGS) $(SANITIZE) -Icsrc/core -o $@ $< $(CORE) -lz -pthread
 
 test-core: $(CORE_TESTS)
 	@for test in $(CORE_TESTS); do echo "$$test"; $$test || exit 1; done
@@ -134,13 +139,42 @@ test-sanitize: $(VENV)/test-installed
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
 	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" $(PARALLEL) tests/asgi tests/ext tests/security
 
+# Its own interpreter, as extensions of a debug build do not load into another one. It counts all references
+# and checks how C uses them; any other Python serves for the assertions alone.
+DEBUG_PYTHON ?= $(shell command -v python3-dbg || echo $(PYTHON))
+test-debug:
+	$(DEBUG_PYTHON) -m venv $(BUILD)/venv-debug
+	$(BUILD)/venv-debug/bin/python -m pip install --quiet ".[test]" "setuptools>=77"
+	ATALANTA_BUILD=debug $(BUILD)/venv-debug/bin/python setup.py -q build_ext --force \
+		--build-lib $(BUILD)/debug --build-temp $(BUILD)/debug/objects
+	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/debug -x
+	PYTHONPATH=$(abspath $(BUILD)/debug) $(BUILD)/venv-debug/bin/python -m pytest -m "not slow" $(PARALLEL) \
+		tests/asgi tests/ext tests/channels tests/consumers
+
+# The C core in many threads; then the tests of loops in several threads, and of calls from other threads.
+$(BUILD)/threads/%: tests/core/%.c $(CORE) $(wildcard csrc/core/*.h) $(wildcard tests/core/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) -fsanitize=thread -Icsrc/core -o $@ $< $(CORE) -lz -pthread
+
+test-threads: $(BUILD)/threads/test_threads $(VENV)/test-installed
+	$(BUILD)/threads/test_threads
+	$(BIN)/python -m pip install --quiet "setuptools>=77"
+	CC=$(CC) ATALANTA_BUILD=thread $(BIN)/python setup.py -q build_ext --force \
+		--build-lib $(BUILD)/thread --build-temp $(BUILD)/thread/objects
+	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/thread -x
+	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=exitcode=66 \
+	PYTHONPATH=$(abspath $(BUILD)/thread) $(BIN)/python -m pytest -m "not slow" $(PARALLEL) \
+		tests/ext tests/consumers tests/channels/test_layer_groups.py tests/channels/test_broadcast.py \
+		tests/layers/test_local.py tests/asgi/test_stats.py --deselect tests/ext/test_leaks.py \
+		--deselect tests/ext/test_nomemory.py
+
 # Foreign programs run under qemu: what they need comes from Debian's packages.
 test-architectures:
 	tests/core/run_architectures.sh $(BUILD)/architectures
 
 $(BUILD)/valgrind/%: tests/core/%.c $(CORE) $(wildcard csrc/core/*.h) $(wildcard tests/core/*.h)
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O1 -g $(WARNINGS) -Icsrc/core -o $@ $< $(CORE) -lz
+	$(CC) -std=c11 -O1 -g $(WARNINGS) -Icsrc/core -o $@ $< $(CORE) -lz -pthread
 
 test-valgrind: $(patsubst $(BUILD)/core/%,$(BUILD)/valgrind/%,$(CORE_TESTS))
 	@for test in $^; do echo "$$test"; \
@@ -148,6 +182,26 @@ test-valgrind: $(patsubst $(BUILD)/core/%,$(BUILD)/valgrind/%,$(CORE_TESTS))
 
 coverage-core:
 	CC=$(CC) $(PYTHON) tests/core/coverage.py $(BUILD)/coverage
+
+# The Python suite once, counted in every process, also in the servers that it starts; then the two tables.
+COVERED := $(BUILD)/covered
+coverage-counted: $(VENV)/test-installed
+	$(BIN)/python -m pip install --quiet ".[test,coverage]" "setuptools>=77"
+	rm -rf $(COVERED)
+	@mkdir -p $(COVERED)/python
+	CC=gcc ATALANTA_BUILD=coverage $(BIN)/python setup.py -q build_ext --force \
+		--build-lib $(COVERED)/package --build-temp $(COVERED)/objects
+	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(COVERED)/package -x
+	COVERAGE_DIRECTORY=$(abspath $(COVERED))/python PYTHONPATH=$(abspath $(COVERED)/package):$(abspath tests/covered) \
+		$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+
+coverage-ext: coverage-counted
+	$(BIN)/python tests/covered/report.py ext $(COVERED)/objects
+
+coverage-python: coverage-counted
+	$(BIN)/python tests/covered/report.py python $(COVERED)/python
+
+coverage: coverage-core coverage-ext coverage-python
 
 # ---- Fuzzing: see tests/fuzz/README.md ----
 

@@ -1,0 +1,143 @@
+"""A table of the lines and branches that the tests have run, by file; exits 1 below the goal.
+
+    python tests/covered/report.py ext OBJECTS       what gcov counted for csrc/ext, beside its objects
+    python tests/covered/report.py python DIRECTORY  what coverage.py counted for the package
+    … --missing                                      each line that was not run, and each branch not taken
+
+Every line and every branch of the compiled program counts, those for failing allocations and those in
+macros of Python's headers too: nothing is marked as an exception.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+GOAL = 95.0  # percent of the lines, and of the branches, of all files together
+
+
+class Counted(NamedTuple):
+    """Of one file: each of its lines and how many branches leave it, and what of them was never run."""
+
+    lines: int
+    branches: int
+    missing_lines: list[int]
+    # Line number, and how many of its branches were not taken.
+    missing_branches: dict[int, int]
+
+
+def count_c(objects: Path) -> dict[str, Counted]:
+    """By file of csrc/ext, headers too: their inline functions count once, wherever they are compiled."""
+    runs: dict[str, dict[int, int]] = defaultdict(dict)
+    # A line's branches by the function that it is in: a macro can define several on one line.
+    taken: dict[str, dict[tuple[int, str], list[int]]] = defaultdict(dict)
+    for file, line in read_gcov(objects):
+        number, counts = line["line_number"], [branch["count"] for branch in line["branches"]]
+        runs[file][number] = runs[file].get(number, 0) + line["count"]
+        key = (number, line.get("function_name", ""))
+        known = taken[file].setdefault(key, [0] * len(counts))
+        taken[file][key] = [a + b for a, b in zip(known, counts, strict=True)]
+    found = {}
+    for file in sorted(runs):
+        missing: dict[int, int] = defaultdict(int)
+        for (number, _), counts in taken[file].items():
+            if 0 in counts:
+                missing[number] += counts.count(0)
+        found[file] = Counted(
+            lines=len(runs[file]),
+            branches=sum(map(len, taken[file].values())),
+            missing_lines=sorted(number for number, count in runs[file].items() if not count),
+            missing_branches=dict(sorted(missing.items())),
+        )
+    return found
+
+
+def read_gcov(objects: Path) -> Iterator[tuple[str, dict]]:
+    """gcov's records of lines, each with its file's path below the root."""
+    for counters in sorted(objects.glob("csrc/ext/*.gcno")):
+        command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", counters]
+        done = subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+        for file in json.loads(done.stdout)["files"]:
+            path = (ROOT / file["file"]).resolve()
+            if path.is_relative_to(ROOT / "csrc/ext"):
+                for line in file["lines"]:
+                    yield str(path.relative_to(ROOT)), line
+
+
+def count_python(directory: Path) -> dict[str, Counted]:
+    import coverage
+
+    combined = coverage.Coverage(data_file=str(directory / "combined"), config_file=False)
+    combined.set_option("run:branch", True)
+    combined.combine([str(path) for path in directory.glob("python.*")], keep=True)
+    with tempfile.NamedTemporaryFile(suffix=".json") as output:
+        combined.json_report(outfile=output.name)
+        files = json.load(output)["files"]
+    found = {}
+    for name, file in sorted(files.items()):
+        missing: dict[int, int] = defaultdict(int)
+        for origin, _ in file["missing_branches"]:
+            missing[abs(origin)] += 1
+        found["atalanta/" + name.rpartition("/atalanta/")[2]] = Counted(
+            lines=file["summary"]["num_statements"],
+            branches=file["summary"]["num_branches"],
+            missing_lines=file["missing_lines"],
+            missing_branches=dict(missing),
+        )
+    return found
+
+
+def table(found: dict[str, Counted]) -> tuple[list[str], bool]:
+    """The table's rows, and whether the goal is met."""
+    rows = [f"{'file':<44}{'lines':>20}{'branches':>20}"]
+    for name, counted in found.items():
+        lines = share(counted.lines - len(counted.missing_lines), counted.lines)
+        branches = share(counted.branches - sum(counted.missing_branches.values()), counted.branches)
+        rows.append(f"{name:<44}{lines:>20}{branches:>20}")
+    lines = sum(counted.lines for counted in found.values())
+    branches = sum(counted.branches for counted in found.values())
+    run = lines - sum(len(counted.missing_lines) for counted in found.values())
+    taken = branches - sum(sum(counted.missing_branches.values()) for counted in found.values())
+    rows.append(f"{'all':<44}{share(run, lines):>20}{share(taken, branches):>20}")
+    return rows, lines > 0 and 100 * run >= GOAL * lines and 100 * taken >= GOAL * branches
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part}/{whole}" + (f" {100 * part / whole:.1f} %" if whole else "")
+
+
+def missing(found: dict[str, Counted]) -> Iterator[str]:
+    for name, counted in found.items():
+        path = ROOT / name if (ROOT / name).exists() else ROOT / "python" / name
+        text = path.read_text().splitlines()
+        for number in sorted({*counted.missing_lines, *counted.missing_branches}):
+            what = "not run" if number in counted.missing_lines else f"-{counted.missing_branches[number]}"
+            yield f"{name}:{number}: {what:>7}: {text[number - 1].strip()}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("kind", choices=["ext", "python"])
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--missing", action="store_true")
+    arguments = parser.parse_args()
+    found = (count_c if arguments.kind == "ext" else count_python)(arguments.directory.resolve())
+    if arguments.missing:
+        print(*missing(found), sep="\n")
+    rows, enough = table(found)
+    print(*rows, sep="\n")
+    if not enough:
+        print(f"less than {GOAL:g} % of the lines or of the branches", file=sys.stderr)
+    return 0 if enough else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
