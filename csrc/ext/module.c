@@ -140,7 +140,7 @@ loop_leave_task(const module_state *state, PyObject *loop, PyObject *task)
 PyDoc_STRVAR(accept_key_doc,
              "accept_key(key, /)\n--\n\n"
              "Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455, section 4.2.2).\n\n"
-             "Takes str or bytes, returns str.");
+             "Takes str or bytes-like, whatever it says. Raises TypeError for anything else.");
 
 static PyObject *
 core_accept_key(PyObject *Py_UNUSED(module), PyObject *key)
@@ -188,8 +188,9 @@ read_mask_key(PyObject *object, uint32_t *key)
 
 PyDoc_STRVAR(apply_mask_doc,
              "apply_mask(data, mask, /)\n--\n\n"
-             "Mask or unmask data with a key of 4 bytes (RFC 6455, section 5.3); returns\n"
-             "bytes.");
+             "Mask or unmask data with a key of 4 bytes (RFC 6455, section 5.3).\n\n"
+             "Raises ValueError for a key of another length, TypeError unless both are\n"
+             "bytes-like.");
 
 static PyObject *
 core_apply_mask(PyObject *module, PyObject *args)
@@ -216,8 +217,9 @@ core_apply_mask(PyObject *module, PyObject *args)
 PyDoc_STRVAR(build_frame_doc,
              "build_frame(opcode, payload, *, fin=True, rsv1=False, mask=None)\n--\n\n"
              "One frame (RFC 6455, section 5.2) as bytes, its length in the shortest form.\n\n"
-             "Raises ValueError for an opcode that is reserved, and for a control frame that\n"
-             "is fragmented, compressed or longer than 125 bytes.");
+             "The payload is bytes-like; a mask, 4 bytes, makes it a client's frame. Raises\n"
+             "ValueError for a mask of another length, for an opcode that is reserved, and for a\n"
+             "control frame that is fragmented, compressed or longer than 125 bytes.");
 
 static PyObject *
 core_build_frame(PyObject *module, PyObject *args, PyObject *kwargs)
@@ -474,8 +476,8 @@ state_make_exceptions(PyObject *module, module_state *state)
     }
     state->parse_error =
         PyErr_NewExceptionWithDoc("atalanta.ParseError",
-                                  "The peer broke the WebSocket protocol; close_code says how RFC "
-                                  "6455 has the connection closed.",
+                                  "The peer broke the WebSocket protocol; close_code, an int, is "
+                                  "what RFC 6455 has the connection closed with.",
                                   PyExc_ValueError, NULL);
     if (state->parse_error == NULL ||
         PyModule_AddObjectRef(module, "ClientDisconnected", state->client_disconnected) < 0) {

@@ -204,7 +204,7 @@ PyDoc_STRVAR(parser_doc,
              "Parser(*, max_message_size=16777216, client=False)\n--\n\n"
              "A parser of WebSocket frames (RFC 6455) that assembles messages.\n\n"
              "It reads what clients send (masked), or what servers send when client is true.\n"
-             "max_message_size is in bytes; 0 means no limit.");
+             "max_message_size is in bytes; 0 means no limit, less is a ValueError.");
 
 static PyType_Slot parser_slots[] = {
     {Py_tp_doc, (void *)parser_doc},

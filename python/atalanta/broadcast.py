@@ -18,6 +18,8 @@ DEFAULT_LIMIT = 1024 * 1024
 
 Policy = Literal["skip", "drop_oldest", "close"]
 
+__all__ = ["AsyncBroadcastMixin", "BroadcastMixin", "group_broadcast"]
+
 
 def broadcast_event(text: str | None, data: bytes | bytearray | memoryview | None) -> dict[str, Any]:
     """The group message that is a broadcast of this text, or of these bytes."""
@@ -39,7 +41,8 @@ async def group_broadcast(
     """Send one text or binary message to the clients of every member of a group of any channel layer.
 
     The same as the method of this name where the layer has one, as Atalanta's have. On other layers `expiry`
-    has no effect: messages have that of the layer.
+    (seconds) has no effect: messages have that of the layer. Raises TypeError unless exactly one of text and
+    bytes is given, and what the layer's `group_send` raises.
     """
     method = getattr(channel_layer, "group_broadcast", None)
     if method is not None:
@@ -52,7 +55,7 @@ class BroadcastSettings:
     """What a consumer class may change about broadcasts to its slow clients."""
 
     broadcast_limit: ClassVar[int] = DEFAULT_LIMIT
-    """Bytes of broadcasts that wait for one client, above what its transport buffers."""
+    """Bytes of broadcasts that may wait for one client, above what its transport buffers."""
 
     broadcast_policy: ClassVar[Policy] = "skip"
     """What happens above the limit: the message is skipped for that client, the oldest that wait are dropped,

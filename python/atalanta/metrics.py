@@ -47,9 +47,9 @@ TABLES = {
 def stats() -> dict[str, Any]:
     """Numbers of this process since its start, and of this moment, as a new dict; any thread may ask.
 
-    The numbers are those of GAUGES and COUNTERS; TABLES are dicts of numbers. "consumers" is empty without
-    accelerated consumers, "layer_messages_dropped" has the layers of CHANNEL_LAYERS that are Atalanta's and
-    in use.
+    Values are whole numbers, by the names in GAUGES and COUNTERS, and for each name in TABLES a dict of them.
+    "consumers" is empty without accelerated consumers, "layer_messages_dropped" has the layers of
+    CHANNEL_LAYERS that are Atalanta's and in use.
     """
     return {
         **_core.counters(),
@@ -101,7 +101,11 @@ def _escaped(value: str) -> str:
 
 
 async def metrics_app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """An ASGI application that answers GET with prometheus_text(), at whatever path it is put."""
+    """An ASGI application that answers GET with the numbers of stats() in Prometheus' text format, version
+    0.0.4, at whatever path it is put.
+
+    Any other method than GET and HEAD is answered 405. Raises ValueError for a scope that is not HTTP.
+    """
     if scope["type"] != "http":
         raise ValueError(f"metrics_app serves http, not {scope['type']}")
     allowed = scope["method"] in ("GET", "HEAD")

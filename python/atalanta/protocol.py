@@ -32,12 +32,18 @@ class Compression(NamedTuple):
     """
 
     server_max_window_bits: int = 12
+    """Window for what the server sends, 9 to 15: a power of two, in bytes."""
     client_max_window_bits: int = 12
+    """The same for what clients send, of those that let the server choose."""
     server_no_context_takeover: bool = False
+    """Whether each message of the server is compressed by itself: less memory, larger messages."""
     client_no_context_takeover: bool = False
+    """The same for messages of clients."""
     level: int = 5
-    """5 is zlib's cheapest level whose output is within 2 % of level 6, on chat and ticker messages."""
+    """zlib's level, 1 to 9. 5 is the cheapest whose output is within 2 % of level 6, on chat and ticker
+    messages."""
     memory_level: int = 5
+    """zlib's memory level, 1 to 9: each one more doubles the memory beside the window."""
     threshold: int = 64
     """Messages of fewer bytes are sent as they are."""
 

@@ -11,7 +11,8 @@ class Settings:
     """Limits and times of the WebSockets of one server; seconds are float, None stands for no limit.
 
     What uvicorn has an option for stays there: ws_max_size, ws_ping_interval, ws_ping_timeout,
-    limit_concurrency.
+    limit_concurrency. Raises ValueError for a number below 0, and for another shutdown_code than 1001 and
+    1012.
     """
 
     max_connections: int | None = None
@@ -24,10 +25,10 @@ class Settings:
     """Bytes of the upgrade request, its headers included. A longer one is answered 431."""
 
     request_timeout: float | None = 10.0
-    """From the first bytes of a request that does not come whole until it is complete. Then 408."""
+    """Seconds from the first bytes of a request that does not come whole until it is complete. Then 408."""
 
     answer_timeout: float | None = None
-    """From the request until the application accepts, refuses or denies it. Then 403."""
+    """Seconds from the request until the application accepts, refuses or denies it. Then 403."""
 
     max_early_bytes: int = 64 * 1024
     """Bytes of frames that are kept until the application has accepted. Above, reading pauses."""
@@ -42,19 +43,19 @@ class Settings:
     """Frames of one message. A message with more closes with 1009."""
 
     lifetime: float | None = None
-    """That a WebSocket may stay open. Then it is closed with 1000."""
+    """Seconds that a WebSocket may stay open. Then it is closed with 1000."""
 
     close_timeout: float = 10.0
-    """That the client has for its part of the closing handshake. Then TCP is cut."""
+    """Seconds that the client has for its part of the closing handshake. Then TCP is cut."""
 
     application_timeout: float | None = 10.0
-    """That the application may go on after its connection has gone. Then one log line tells where it is."""
+    """Seconds that the application may go on without its connection. Then the log says where it is."""
 
     cancel_late_applications: bool = False
     """Whether an application is cancelled at its application_timeout. At shutdown it always is."""
 
     drain_time: float = 0.0
-    """Over which a shutdown spreads the closing of open WebSockets: not all clients return at once."""
+    """Seconds over which a shutdown spreads the closing of WebSockets: not all clients return at once."""
 
     shutdown_code: int = 1012
     """Close code at shutdown: 1012, service restart, or 1001, going away."""

@@ -39,25 +39,30 @@ class ChannelsLiveServerTestCase(TransactionTestCase):
 
     The server is a process of its own, as in Channels: so it has its own event loop, database connections and
     signals, as in production, and a test that blocks does not block it. Its changes are seen through the
-    database, which therefore cannot be one in memory. Options of the `atalanta` command go into
-    `server_options`.
+    database, which therefore cannot be one in memory: that is an ImproperlyConfigured. A server that does not
+    start is a RuntimeError with its reason.
     """
 
     host: ClassVar[str] = "localhost"
+    """Where the server listens, added to ALLOWED_HOSTS."""
     ProtocolServerProcess: ClassVar[Any] = ServerProcess
     static_wrapper: ClassVar[Any] = ASGIStaticFilesHandler
     serve_static: ClassVar[bool] = True
+    """Whether the application is wrapped in `static_wrapper`, which serves static files."""
     server_options: ClassVar[dict[str, Any]] = {}
+    """Options of the `atalanta` command, by their names with underscores."""
 
     _server_process: ClassVar[Any]
     _port: ClassVar[int]
 
     @property
     def live_server_url(self) -> str:
+        """http:// with host and port, no slash at the end."""
         return f"http://{self.host}:{self._port}"
 
     @property
     def live_server_ws_url(self) -> str:
+        """ws:// with host and port, no slash at the end."""
         return f"ws://{self.host}:{self._port}"
 
     @classmethod

@@ -11,6 +11,8 @@ from atalanta.options import BY_NAME
 from atalanta.protocol import WebSocketProtocol
 from atalanta.sources import from_environment
 
+__all__ = ["AtalantaWorker"]
+
 try:
     from uvicorn_worker import UvicornWorker
 except ImportError as error:
@@ -66,6 +68,10 @@ def websocket_class(values: dict[str, Any]) -> type[WebSocketProtocol]:
 
 
 class AtalantaWorker(UvicornWorker):
-    """A gunicorn worker whose WebSockets are Atalanta's; gunicorn's settings apply as for UvicornWorker."""
+    """A gunicorn worker whose WebSockets are Atalanta's; gunicorn's settings apply as for UvicornWorker.
+
+    Options of the `atalanta` command that mean something there come from the environment. The import raises
+    ImportError for one that does not, OptionError for a wrong value.
+    """
 
     CONFIG_KWARGS: dict[str, Any] = configuration()

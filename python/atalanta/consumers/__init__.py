@@ -40,7 +40,11 @@ def wanted() -> bool:
 
 
 def install() -> bool:
-    """Replace Channels' functions; False, with one warning, for a version of Channels that is not known."""
+    """Replace Channels' functions for consumers that begin from now on; whether they are replaced.
+
+    False if the setting says so, and, with one warning, for a version of Channels that is not known. May be
+    called again.
+    """
     if _replaced:
         return True
     if not wanted():
@@ -69,5 +73,8 @@ def uninstall() -> None:
 
 
 def counts() -> dict[str, int]:
-    """How many consumers ran accelerated, and how many on Channels' own dispatch, by reason."""
+    """How many consumers of this process ran accelerated, and how many on Channels' own dispatch, by reason.
+
+    A new dict; the keys are "accelerated" and the reasons that there were.
+    """
     return dict(dispatch.counts)

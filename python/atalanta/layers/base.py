@@ -59,7 +59,10 @@ class ChannelLayer(BaseChannelLayer):
         )
 
     async def new_channel(self, prefix: str = "specific.") -> str:
-        """A name that nobody else has, for a channel that only this process receives from."""
+        """A name that nobody else has, for a channel that only this process receives from.
+
+        It begins with the prefix, and has a "!".
+        """
         return f"{prefix.rstrip('.')}.{self.process_name()}!{uuid.uuid4().hex}"
 
     def process_name(self) -> str:

@@ -14,6 +14,11 @@ class InMemoryChannelLayer(ChannelLayer):
 
     A group message is copied once and read by all members; a message that nobody reads expires, and ends the
     memberships of its channel. What is over capacity is counted in `dropped`.
+
+    `expiry` and `group_expiry` are seconds, `capacity` is messages per channel, `channel_capacity` maps globs
+    or compiled patterns of channel names to capacities. Raises ValueError for numbers that are not above 0.
+    Methods raise TypeError for a name that Channels does not allow, AssertionError for a message that is no
+    dict.
     """
 
     @property

@@ -54,6 +54,9 @@ class RedisChannelLayer(ChannelLayer):
     Takes the settings of both layers of channels_redis. Any loop and thread of the process may use it; the
     connections that listen live on one loop, and move when that one ends. `gaps` counts the times that a
     connection was lost while this process listened: what was published until it was back did not arrive.
+
+    Raises ValueError or TypeError, with its name, for a setting that cannot be. Methods raise TypeError for a
+    name that Channels does not allow, AssertionError for a message that is no dict.
     """
 
     # Other processes may not notice that a channel does not read: its groups keep it, as channels_redis's do.
