@@ -24,7 +24,7 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 	test-architectures test-valgrind test-debug test-threads \
 	coverage coverage-core coverage-ext coverage-python coverage-counted fuzz fuzz-replay fuzz-python \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
-	bench bench-full bench-compare bench-micro format clean
+	bench bench-full bench-compare bench-micro docs format clean
 
 help:
 	@echo "make chat           serve the chat example"
@@ -61,6 +61,7 @@ help:
 	@echo "make bench-compare  two commits: A=… B=…"
 	@echo "make lint           ruff, mypy --strict, stubtest and clang-format"
 	@echo "make package        source distribution and wheel in dist/, checked as PyPI and a user would"
+	@echo "make docs           this documentation as a site in build/docs, every link in it checked"
 	@echo "make format         C sources and the package as clang-format and ruff have them"
 	@echo "make bench-micro    units of the C core, without a network"
 
@@ -312,6 +313,15 @@ format: $(VENV)/lint-installed
 	$(BIN)/clang-format -i csrc/*/*.[ch]
 	$(BIN)/ruff check --fix python
 	$(BIN)/ruff format python
+
+$(VENV)/docs-installed: $(VENV)/made $(PACKAGE)
+	$(BIN)/python -m pip install --quiet ".[test,docs]"
+	@touch $@
+
+# Every warning is an error: a link or an anchor that leads nowhere, a name that does not exist.
+docs: $(VENV)/docs-installed
+	$(BIN)/python -m sphinx -W --keep-going -n -q -c docs . $(BUILD)/docs
+	@echo "$(BUILD)/docs/index.html"
 
 package: $(VENV)/made
 	$(BIN)/python -m pip install --quiet ".[test,lint,package]"

@@ -1,18 +1,20 @@
-"""Writes the table of options of the `atalanta` command into docs/server.md: python docs/options_table.py
+"""Writes the tables of options and settings into server.md and settings.md: python docs/options_table.py
 
-The table comes from `atalanta.options.OPTIONS`. With --check nothing is written, and a table that is not
-current gives exit status 1.
+They come from `atalanta.options.OPTIONS` and `atalanta.Settings`. With --check nothing is written, and a
+table that is not current gives exit status 1.
 """
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "python"))  # where it is not installed
 
-from atalanta.options import GROUPS, OPTIONS, Option
+from atalanta import Settings
+from atalanta.connection import SETTING_NAMES
+from atalanta.options import BY_NAME, GROUPS, OPTIONS, Option
 
-PAGE = Path(__file__).with_name("server.md")
-BEGIN, END = "<!-- options -->", "<!-- /options -->"
+DOCS = Path(__file__).resolve().parent
 
 
 def default_of(option: Option) -> str:
@@ -34,7 +36,7 @@ def row(option: Option) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table() -> str:
+def options() -> str:
     """A Markdown table for each group of options."""
     parts = []
     for group in GROUPS:
@@ -44,21 +46,39 @@ def table() -> str:
     return "\n\n".join(parts)
 
 
-def with_table(page: str) -> str:
+def settings() -> str:
+    """The fields of `Settings` with their defaults, and the options that set them."""
+    flags = {setting: BY_NAME[option].long_flag for option, setting in SETTING_NAMES.items()}
+    flags["cancel_late_applications"] = "always, with the command"
+    rows = ["| In `Settings` | Default | Option |", "| --- | --- | --- |"]
+    for field in fields(Settings):
+        default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+        option = flags.get(field.name, "")
+        rows.append(f"| `{field.name}` | `{default}` | {f'`{option}`' if option[:2] == '--' else option} |")
+    return "\n".join(rows)
+
+
+# What stands in each page between <!-- name --> and <!-- /name -->.
+TABLES = {DOCS / "server.md": ("options", options), DOCS / "settings.md": ("settings", settings)}
+
+
+def with_table(path: Path) -> str:
     """The page with the current table between its markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE.name} has no {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    name, table = TABLES[path]
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise SystemExit(f"{path.name} has no {begin} and {end}")
+    return f"{before}{begin}\n{table()}\n{end}{after}"
 
 
 def main() -> int:
-    page = PAGE.read_text(encoding="utf-8")
-    current = with_table(page)
+    stale = [path for path in TABLES if path.read_text(encoding="utf-8") != with_table(path)]
     if "--check" in sys.argv[1:]:
-        return int(page != current)
-    PAGE.write_text(current, encoding="utf-8")
+        return int(bool(stale))
+    for path in stale:
+        path.write_text(with_table(path), encoding="utf-8")
     return 0
 
 
