@@ -4,12 +4,12 @@ import asyncio
 import functools
 from types import SimpleNamespace
 
+from asgi.deflate import Codec
 from atalanta import _core
 from atalanta.protocol import Compression
 from atalanta.settings import Settings
 from ext.allocation_cases import END, PIECES, WHOLE, case, lose
 from ext.connection import REQUEST, Connection, FakeTransport, client_frames, connect, deliver, opened, text
-from asgi.deflate import Codec
 from ext.reference import BINARY, CONT, MASK, TEXT, encode
 
 # ---- Connections ----
