@@ -21,7 +21,7 @@ WAITING = 1000
 # A service that is too busy, from the registry of close codes: the page tries again.
 TRY_AGAIN_LATER = 1013
 
-ROOM = "[-a-zA-Z0-9_]{1,64}"
+ROOM = r"[a-zA-Z0-9_\-]{1,64}"
 RoomName = Annotated[str, PathParameter(pattern=f"^{ROOM}$")]
 
 app = FastAPI(openapi_url=None)
