@@ -21,6 +21,15 @@ const FINAL = {
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+// crypto.randomUUID() is there on https and localhost only, not for a phone in the same network.
+function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40; // version 4 (RFC 9562, section 5.4)
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
 export function upload(file, report) {
   const digest = new Sha256();
   let round = 0; // counts connections: what was begun on one does not go on after it
@@ -47,7 +56,7 @@ export function upload(file, report) {
   }
 
   let sending = false;
-  const connection = keepConnected(`/ws/upload/${crypto.randomUUID()}/`, {
+  const connection = keepConnected(`/ws/upload/${uuid()}/`, {
     onmessage(text) {
       const { received, done } = JSON.parse(text);
       if (received !== undefined) report.progress(received, file.size, connection.bufferedAmount());
