@@ -23,7 +23,7 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 	test test-core test-python test-slow test-werror test-sanitize \
 	test-architectures test-valgrind test-debug test-threads \
 	coverage coverage-core coverage-ext coverage-python coverage-counted fuzz fuzz-replay fuzz-python \
-	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn conformance \
+	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn test-browser screenshots conformance \
 	bench bench-full bench-compare bench-micro docs format clean
 
 help:
@@ -55,6 +55,8 @@ help:
 	@echo "make test-autobahn  the Autobahn test suite, on asyncio and uvloop"
 	@echo "make test-autobahn-tls, test-autobahn-deflate   the same over TLS; the compression cases"
 	@echo "make test-uvicorn   uvicorn's own WebSocket tests, on our class"
+	@echo "make test-browser   every example in Debian's Chromium; pictures in build/browser"
+	@echo "make screenshots    remakes the pictures in docs/images"
 	@echo "make conformance    the same checks against every server; writes docs/conformance.md"
 	@echo "make bench          the main table: Atalanta beside daphne and the other servers"
 	@echo "make bench-full     every workload, every server"
@@ -122,7 +124,7 @@ test-python: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m slow $(PARALLEL) --ignore=tests/autobahn
+	$(BIN)/python -m pytest -m slow $(PARALLEL) --ignore=tests/autobahn --ignore=tests/browser
 
 test-werror: $(VENV)/made
 	$(BIN)/python -m pip install --quiet "setuptools>=77"
@@ -263,6 +265,18 @@ $(VENV)/conformance-installed: $(VENV)/test-installed tests/conformance/requirem
 
 test-uvicorn: $(VENV)/conformance-installed
 	$(BIN)/python tests/conformance/uvicorn_suite/run.py
+
+$(VENV)/browser-installed: $(VENV)/test-installed tests/browser/requirements.txt
+	$(BIN)/python -m pip install --quiet -r tests/browser/requirements.txt
+	@touch $@
+
+test-browser: $(VENV)/browser-installed
+	$(BIN)/python -m pytest -m slow $(PARALLEL) tests/browser
+
+# The charts in them need most of the time.
+screenshots: $(VENV)/browser-installed
+	SCREENSHOT_SECONDS=45 $(BIN)/python -m pytest -m slow tests/browser/test_screenshots.py
+	$(BIN)/python -m tests.browser.pictures
 
 # Runs the checks against every server and writes docs/conformance.md.
 conformance: $(VENV)/conformance-installed

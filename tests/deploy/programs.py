@@ -19,6 +19,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "apache2": "apache2-bin",
     "caddy": "caddy",
+    "chromium": "chromium",
     "systemd-socket-activate": "systemd",
     "systemd-analyze": "systemd",
 }

@@ -271,7 +271,7 @@ def deployed(way, *options, changes=None, project=Project()):
         yield Site(way, places, authority, server)
 
 
-def restarted(site):
+def restarted(site, project=Project()):
     """A new Atalanta in the place of the site's own, which has been stopped."""
     where = ["-u" if site.way.unix else "-p", site.places.site]
-    return Project().behind(site.places.directory, site.way, *where)
+    return project.behind(site.places.directory, site.way, *where)

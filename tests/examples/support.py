@@ -20,8 +20,8 @@ from ..server.running import GUARD, end, environment, until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
-# What Django and uvicorn write when they listen.
-BANNER = re.compile(r"(?:development server at|Uvicorn running on) (http://[^/\s]+)/?[ \n]")
+# What Django, uvicorn and serve.py of the chat write when they listen.
+BANNER = re.compile(r"(?:development server at|Uvicorn running on|Chat:) (http://[^/\s]+)/?[ \n]")
 
 README_COMMAND = re.compile(r"^(?:python|uvicorn) .*$", re.MULTILINE)
 
@@ -66,6 +66,8 @@ def as_the_readme_says(example, directory, project=None, **variables):
     command = readme_command(example)
     if "runserver" in command:
         command += ["--noreload", "127.0.0.1:0"]
+    if "serve.py" in command:
+        command += ["--port", "0"]
     return started(command, project or EXAMPLES / example, directory, UVICORN_PORT="0", **variables)
 
 
