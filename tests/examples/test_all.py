@@ -16,6 +16,8 @@ REQUIREMENTS = sorted(EXAMPLES.glob("*/requirements.txt"))
 DIRECTORIES = [path.parent.name for path in REQUIREMENTS if path.parent != DEPLOY]
 PAGES = [path for path in EXAMPLES.rglob("*.html") if not path.is_relative_to(DEPLOY)]
 
+LARGEST_PICTURE = 80 * 1024  # bytes
+
 
 def test_the_table_has_every_example():
     assert sorted(set(NAMES) - {"chat-redis"}) == DIRECTORIES
@@ -29,6 +31,13 @@ def test_a_readme_of_one_screen_names_what_there_is(name):
     for place in re.findall(r"^\| `([\w./-]+)`[^|]*\|", text, re.MULTILINE):
         if "/" in place or place.endswith((".py", ".js")):
             assert (EXAMPLES / name / place).exists(), place
+
+
+@pytest.mark.parametrize("name", DIRECTORIES)
+def test_the_pictures_of_a_readme_are_small(name):
+    text = (EXAMPLES / name / "README.md").read_text()
+    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
+        assert (EXAMPLES / name / picture).stat().st_size <= LARGEST_PICTURE, picture
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
