@@ -190,6 +190,7 @@ def test_the_cost_of_a_poll_is_what_goes_through_the_socket(site, visitor, way):
     # A browser keeps its connection, so the server does not write this header to it.
     closing = len("connection: close\r\n") if b"\r\nconnection: close\r\n" in answer.lower() else 0
     expected = {"requests": 1, "open": 0, "from_client": len(asked), "to_client": len(answer) - closing}
+    until(lambda: costs(site, visitor, way)["open"] == 0, "the end of the request")
     assert costs(site, visitor, way) == expected
 
 
