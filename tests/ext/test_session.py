@@ -6,8 +6,8 @@ import pytest
 
 from atalanta.protocol import Compression
 
+from ..asgi.deflate import Codec
 from .connection import REQUEST, Connection, FakeTransport, connect, opened, payloads, read, text, turn
-from .deflate import Codec
 from .reference import MASK, TEXT, encode
 
 
