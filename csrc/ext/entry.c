@@ -223,8 +223,11 @@ entry_init(Entry *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     Py_XSETREF(self->loop, loop_or_running(self->state, loop));
+    if (self->loop == NULL) {
+        return -1;
+    }
     Py_XSETREF(self->connections, PyObject_GetAttr(server_state, self->state->names.connections));
-    if (self->loop == NULL || self->connections == NULL) {
+    if (self->connections == NULL) {
         return -1;
     }
     if (!PySet_Check(self->connections)) {
