@@ -1,0 +1,5 @@
+import sys
+
+import uvicorn
+
+uvicorn.run("app:app", port=int(sys.argv[1]))
