@@ -69,6 +69,8 @@ help:
 
 # ---- The virtual environment ----
 
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; set PYTHON=python3.x" >&2; exit 1; }
@@ -77,6 +79,7 @@ $(VENV)/made:
 	@touch $@
 
 $(VENV)/chat-installed: $(VENV)/made $(PACKAGE) examples/chat/requirements.txt
+	@echo "Building Atalanta and installing what the chat needs into $(VENV): a minute or so"
 	$(BIN)/python -m pip install --quiet . -r examples/chat/requirements.txt
 	@touch $@
 
@@ -92,6 +95,7 @@ chat: $(VENV)/chat-installed
 	$(BIN)/python examples/chat/serve.py --port $(PORT)
 
 $(VENV)/examples-installed: $(VENV)/made $(PACKAGE) $(wildcard examples/*/requirements.txt)
+	@echo "Building Atalanta and installing what the examples need into $(VENV): a minute or so"
 	$(BIN)/python -m pip install --quiet ".[redis]" $(patsubst %,-r %,$(wildcard examples/*/requirements.txt))
 	@touch $@
 
