@@ -223,7 +223,8 @@ ERRORS = [
     (
         {"ASGI_APPLICATION": None},
         [],
-        "CommandError: You have not set ASGI_APPLICATION, which is needed to run",
+        "CommandError: You have not set ASGI_APPLICATION, which is needed to run the server. In a project that "
+        "startproject has made it is 'settings.asgi.application'.",
     ),
     (
         {"ASGI_APPLICATION": "nowhere.application"},

@@ -127,7 +127,11 @@ class Command(RunserverCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["use_asgi"]:
             if not getattr(settings, "ASGI_APPLICATION", None):
-                raise CommandError("You have not set ASGI_APPLICATION, which is needed to run the server.")
+                package = (settings.SETTINGS_MODULE or "myproject").partition(".")[0]
+                raise CommandError(
+                    "You have not set ASGI_APPLICATION, which is needed to run the server. In a project that "
+                    f"startproject has made it is {package + '.asgi.application'!r}."
+                )
             self.served = self.server_options(options)
             if self.served.ssl_certfile is not None:
                 self.protocol = "https"
