@@ -173,11 +173,21 @@ poller_clear(Poller *self)
     if (self->per_loop != NULL && self->per_loop->poller == self) {
         self->per_loop->poller = NULL;
     }
-    for (size_t i = 0; self->count > 0 && i < self->capacity; i++) {
-        if (self->sockets[i] != NULL) {
-            poller_remove(self, (int)i);
+    Protocol **sockets = self->sockets;
+    const size_t capacity = self->capacity;
+    self->sockets = NULL;
+    self->capacity = 0;
+    self->count = 0;
+    /* All of them are left before the first one goes, which can run what ends others. */
+    for (size_t i = 0; i < capacity; i++) {
+        if (sockets[i] != NULL) {
+            sockets[i]->polled = -1;
         }
     }
+    for (size_t i = 0; i < capacity; i++) {
+        Py_XDECREF(sockets[i]);
+    }
+    PyMem_Free(sockets);
     Py_CLEAR(self->per_loop);
     return 0;
 }
@@ -199,7 +209,6 @@ poller_dealloc(Poller *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     poller_clear(self);
-    PyMem_Free(self->sockets);
     poller_close(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);

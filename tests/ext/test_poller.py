@@ -377,6 +377,42 @@ def test_a_loop_that_is_closed_drops_its_connections(run):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+class Nobody(asyncio.BufferedProtocol):
+    """Takes the place of a connection, so that uvloop's transport keeps no method of that either."""
+
+    data_received = None
+
+
+def test_what_ends_others_when_its_loop_is_closed(run):
+    class EndsTheOther(Connection):
+        other = None
+
+        def __del__(self):
+            if self.other is not None:
+                self.other.connection_lost(None)
+
+    async def main():
+        peers = [await accept(EndsTheOther()), await accept(EndsTheOther())]
+        for peer in peers:
+            await peer.says("one")
+            await turn()
+            # Nobody but the poller has it now.
+            peer.connection.transport.set_protocol(Nobody())
+        first, second = (peer.connection for peer in peers)
+        vars(first).clear()  # its receive and send refer to it
+        first.other, peers[0].connection = second, None
+        del first
+        return peers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        peers = run(main())
+        assert peers[1].connection.transport is None
+        for peer in peers:
+            peer.theirs.close()
+        gc.collect()
+
+
 def test_a_child_process_does_not_change_what_is_watched(run):
     async def main():
         async with watched() as peer:
