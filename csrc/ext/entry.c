@@ -111,26 +111,39 @@ entry_expire(Entry *self)
     Py_DECREF(self);
 }
 
-static Entry *
-first_overdue(const LoopState *per_loop, double now)
+/* The entries whose time is up, in a list that owns them: what is done about one can end others.
+ * NULL with MemoryError. */
+static PyObject *
+overdue_entries(const LoopState *per_loop, double now)
 {
-    Entry *entry = per_loop->entries;
-    while (entry != NULL && entry->deadline > now) {
-        entry = entry->next;
+    PyObject *list = PyList_New(0);
+    for (Entry *entry = per_loop->entries; list != NULL && entry != NULL; entry = entry->next) {
+        if (entry->deadline <= now && PyList_Append(list, (PyObject *)entry) < 0) {
+            Py_CLEAR(list);
+        }
     }
-    return entry;
+    return list;
 }
 
-/* What the timer calls. */
+/* What the timer calls. It passes over the list a fixed number of times: entries are as many as
+ * strangers like. */
 static PyObject *
 entries_watch(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     LoopState *per_loop = (LoopState *)object;
     const double now = clock_seconds();
     per_loop->entries_watched = false;
-    for (Entry *entry; (entry = first_overdue(per_loop, now)) != NULL;) {
-        entry_expire(entry);
+    PyObject *overdue = overdue_entries(per_loop, now);
+    if (overdue == NULL) {
+        return NULL;
     }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(overdue); i++) {
+        Entry *entry = (Entry *)PyList_GET_ITEM(overdue, i);
+        if (entry->listed) {
+            entry_expire(entry);
+        }
+    }
+    Py_DECREF(overdue);
     /* A connection that was made meanwhile has seen to it. */
     if (per_loop->entries != NULL && !per_loop->entries_watched) {
         double soonest = WATCH_INTERVAL_MAX;

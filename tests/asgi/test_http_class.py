@@ -384,6 +384,26 @@ async def test_each_connection_has_its_own_limit(serve):
         await call.finish()
 
 
+@on_loop
+async def test_what_is_done_about_one_may_end_the_others(serve):
+    class EndsAll(Hasty):
+        __slots__ = ()
+        overdue = 0
+
+        def _overdue(self, transport, begun):
+            type(self).overdue += 1
+            for other in list(self.server_state.connections):
+                other.transport.close()
+                other.connection_lost(None)
+
+    async with serve(http=EndsAll) as server:
+        clients = [await server.open() for _ in range(5)]
+        for client in clients:
+            await never_hangs(client.wait_eof())
+        assert EndsAll.overdue == 1
+        await server.idle()
+
+
 class Patient(HttpProtocol):
     __slots__ = ()
     first_request_timeout = 0
