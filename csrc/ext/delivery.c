@@ -22,8 +22,10 @@ struct delivery_object {
     PyObject_HEAD
     module_state *state; /* borrowed: the type keeps the module alive */
     Group *group;
-    PyObject *message; /* NULL when there is nothing left to do */
-    bool running;
+    PyObject *message;       /* NULL when there is nothing left to do */
+    unsigned long thread;    /* that it was sent in */
+    unsigned long running;   /* the thread that delivers a slice right now, or 0 */
+    uint64_t seen;           /* of the group's slices, when its task ran last */
     broadcast_frames frames; /* of a broadcast */
     PyObject *loop;          /* that ran where it was sent, for a broadcast; else NULL */
     bool direct;             /* that loop runs here: its connections may be written to */
@@ -33,7 +35,7 @@ struct delivery_object {
     size_t next;
     uint64_t departures; /* of the group, when the members were noted */
     Py_ssize_t counts[DELIVERY_OUTCOMES];
-    PyObject *error;  /* that ended it, for its own task to raise; or NULL */
+    PyObject *error;  /* the first there was, for its own task to raise; or NULL */
     Delivery *behind; /* the next in the group's line, with its reference; or NULL */
 };
 
@@ -82,8 +84,19 @@ deliver(Delivery *self, const membership *member)
     return result;
 }
 
-/* To the next member. 0, or -1. */
-static int
+/* Keeps the exception that is set for the delivery's own task, which may be another. */
+static void
+keep_error(Delivery *self)
+{
+    if (self->error != NULL) {
+        PyErr_WriteUnraisable((PyObject *)self);
+        return;
+    }
+    self->error = exception_take();
+}
+
+/* To the next member; what goes wrong with one keeps it from no other. */
+static void
 deliver_next(Delivery *self)
 {
     const membership *member = &self->members->items[self->next++];
@@ -94,7 +107,9 @@ deliver_next(Delivery *self)
             self->counts[result]++;
         }
     }
-    return result < 0 ? -1 : 0;
+    if (result < 0) {
+        keep_error(self);
+    }
 }
 
 /* ---- To all ---- */
@@ -109,13 +124,6 @@ forget_all(Delivery *self)
     broadcast_frames_end(&self->frames);
     Py_CLEAR(self->loop);
     Py_CLEAR(self->message);
-}
-
-/* Keeps the exception that is set for the delivery's own task, which may be another. */
-static void
-keep_error(Delivery *self)
-{
-    Py_XSETREF(self->error, exception_take());
 }
 
 /* ---- In line ---- */
@@ -179,9 +187,7 @@ deliver_until(Delivery *self, double deadline)
     self->now = clock_seconds();
     const size_t count = self->members == NULL ? 0 : self->members->count;
     while (self->next < count) {
-        if (deliver_next(self) < 0) {
-            return -1;
-        }
+        deliver_next(self);
         if (self->next % TURN_STEPS_PER_LOOK == 0 && clock_seconds() > deadline) {
             break;
         }
@@ -197,9 +203,10 @@ deliver_until(Delivery *self, double deadline)
 static bool
 run(Delivery *self, double deadline)
 {
-    self->running = true;
+    self->running = PyThread_get_thread_ident();
     int result = deliver_until(self, deadline);
-    self->running = false;
+    self->running = 0;
+    self->group->slices++;
     if (result == 0) {
         return false;
     }
@@ -211,40 +218,67 @@ run(Delivery *self, double deadline)
     return true;
 }
 
-/* The first that came before and that can be gone on with here. New reference; NULL if there is
- * none. */
+/* The first that came before and that can be gone on with here: behind one that cannot, only what
+ * this delivery's own thread has sent, as the order is that of each thread. New reference; NULL if
+ * there is none. With `blocked`, also when one of the own thread is being gone on with in another,
+ * which must not be overtaken: *blocked is true then. */
 static Delivery *
-first_before(const Delivery *self)
+first_before(const Delivery *self, bool *blocked)
 {
+    bool all = true;
     Delivery *other = self->group->line;
     for (; other != NULL && other != self; other = other->behind) {
+        const bool own = other->thread == self->thread;
+        if (!own && !all) {
+            continue;
+        }
         int here = other->loop == NULL ? 1 : runs_on_its_loop(other);
         if (here < 0) {
             PyErr_WriteUnraisable((PyObject *)other);
         }
-        if (here > 0 && !other->running) {
+        if (here > 0 && other->running == 0) {
             return (Delivery *)Py_NewRef((PyObject *)other);
         }
+        const bool elsewhere =
+            other->running != 0 && other->running != PyThread_get_thread_ident();
+        if (own && elsewhere && blocked != NULL) {
+            *blocked = true;
+            return NULL;
+        }
+        all = false;
     }
     return NULL;
 }
 
-/* Those that came before, then this one. True when nothing is left to do for it. */
+/* Those that came before, then this one; `waits` for those that are gone on with in another
+ * thread. True when nothing is left to do for it. */
 static bool
-run_in_order(Delivery *self, double deadline)
+run_in_order(Delivery *self, double deadline, bool waits)
 {
-    if (self->running) {
+    if (self->running != 0) {
         return false; /* a call below, or another thread, asks while this goes on */
     }
+    bool blocked = false;
     Delivery *earlier;
-    while (self->message != NULL && (earlier = first_before(self)) != NULL) {
+    while (self->message != NULL &&
+           (earlier = first_before(self, waits ? &blocked : NULL)) != NULL) {
         bool finished = run(earlier, deadline);
         Py_DECREF(earlier);
         if (!finished) {
             return false;
         }
     }
-    return self->message == NULL || (!self->running && run(self, deadline));
+    return self->message == NULL || (!blocked && self->running == 0 && run(self, deadline));
+}
+
+/* Whether there are deliveries before this one that somebody gets on with: a slice for each of
+ * many senders would be a long turn of the loop. */
+static bool
+others_get_on(const Delivery *self)
+{
+    const Group *group = self->group;
+    return self->message != NULL && group->line != NULL && group->line != self &&
+           self->seen != group->slices;
 }
 
 void
@@ -285,12 +319,13 @@ delivery_result(Delivery *self)
 static PyObject *
 delivery_iternext(Delivery *self)
 {
-    if (run_in_order(self, clock_seconds() + TURN_BUDGET)) {
+    if (!others_get_on(self) && run_in_order(self, clock_seconds() + TURN_BUDGET, true)) {
         return delivery_result(self);
     }
     if (self->message != NULL && !is_in_line(self)) {
         line_up(self);
     }
+    self->seen = self->group->slices;
     Py_RETURN_NONE;
 }
 
@@ -304,7 +339,7 @@ delivery_finish(Delivery *self)
     Delivery *held = (Delivery *)Py_NewRef((PyObject *)self);
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    (void)run_in_order(self, Py_HUGE_VAL);
+    (void)run_in_order(self, Py_HUGE_VAL, false);
     if (self->error != NULL) {
         (void)delivery_result(self);
         PyErr_WriteUnraisable((PyObject *)self);
@@ -375,6 +410,8 @@ delivery_new(Group *group, PyObject *event, PyObject *expiry)
     }
     self->members = group_share_members(group);
     self->departures = group->departures;
+    self->thread = PyThread_get_thread_ident();
+    self->seen = group->slices - 1; /* as good as long ago */
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }

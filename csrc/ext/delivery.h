@@ -2,7 +2,8 @@
  *
  * An awaitable that gives the loop back between slices, so that a large group holds up nobody.
  * Deliveries of one group that begin on one loop reach every member in the order of their
- * beginning; a member that leaves in between gets nothing more. */
+ * beginning; a member that leaves in between gets nothing more. What goes wrong with one member is
+ * raised when all others have the message. */
 #ifndef ATALANTA_EXT_DELIVERY_H
 #define ATALANTA_EXT_DELIVERY_H
 

@@ -28,6 +28,7 @@ typedef struct {
     PyObject *places;     /* dict: channel -> index into members */
     member_list *members; /* NULL for none yet */
     uint64_t departures;  /* memberships that have ended */
+    uint64_t slices;      /* of deliveries that were run */
     double expiry;        /* seconds from the last join to the end of a membership */
     int keeps_unread;     /* a message that expires unread does not end its channel's membership */
     struct delivery_object *line; /* deliveries that are half-way, the first sent first; or NULL */

@@ -263,3 +263,91 @@ def test_a_delivery_half_way_is_collected_with_its_group():
     del tracked, mail, group, boxes, delivery
     gc.collect()
     assert reference() is None
+
+
+async def test_many_senders_share_the_slices_of_one_turn():
+    served, progress = [], []
+    group, boxes = slow_group(meanwhile=served.append)
+
+    async def watch():
+        while True:
+            progress.append(len(served))
+            await asyncio.sleep(0)
+
+    watching = asyncio.ensure_future(watch())
+    tasks = [asyncio.ensure_future(group_send(group, str(number))) for number in range(5)]
+    await asyncio.wait(tasks)
+    watching.cancel()
+    steps = [after - before for before, after in zip(progress, progress[1:])]
+    assert max(steps) <= 8, progress
+    assert await everything(boxes) == {tuple(map(str, range(5)))}
+
+
+async def group_send(group, name):
+    return await group.send({"type": name})
+
+
+async def test_a_sender_whose_predecessor_does_not_go_on_helps_itself():
+    group, boxes = slow_group()
+    forgotten = group.send({"type": "first"})
+    next(forgotten)
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(group_send(group, name) for name in ("second", "third")))
+    assert await everything(boxes) == {("first", "second", "third")}
+
+
+def test_what_a_thread_goes_on_with_is_not_overtaken_by_the_next_of_the_same_sender():
+    inside, leave = threading.Event(), threading.Event()
+
+    def meanwhile(number):
+        if number == 20 and threading.current_thread() is not threading.main_thread():
+            inside.set()
+            leave.wait(10)
+
+    group, boxes = slow_group(meanwhile=meanwhile)
+    first, second = group.send({"type": "first"}), group.send({"type": "second"})
+    next(first)
+    helper = threading.Thread(target=deliver, args=(group, {"type": "other"}))
+    helper.start()
+    assert inside.wait(10)
+    for _ in range(5):
+        assert next(second) is None
+    leave.set()
+    helper.join()
+    second.close()
+    for box in boxes:
+        types = [asyncio.run(received(box))]
+        assert [name for name in types[0] if name != "other"] == ["first", "second"]
+
+
+async def test_nothing_overtakes_what_only_its_own_loop_can_go_on_with():
+    group, boxes = slow_group()
+    connection = await opened()
+    connection.transport.written()
+    boxes[-1].attach(connection.receive, 1000, "skip")
+    first, second = group.send({"type": "broadcast.message", "text": "first"}), group.send({"type": "second"})
+    next(first)
+    next(second)
+    thread = threading.Thread(target=deliver, args=(group, {"type": "other"}))
+    thread.start()
+    thread.join()
+    await first
+    await second
+    for box in boxes[:-1]:
+        assert [name for name in await received(box) if name != "other"] == ["broadcast.message", "second"]
+
+
+async def test_an_error_with_one_member_keeps_the_message_from_no_other(monkeypatch):
+    group, boxes = Group(60), [Mailbox(10, 60) for _ in range(3)]
+    connection = await opened()
+    for number, box in enumerate(boxes):
+        group.add(str(number), box)
+    boxes[1].attach(connection.receive, 1000, "skip")
+
+    def write(data):
+        raise OSError("no")
+
+    monkeypatch.setattr(connection.transport, "write", write)
+    with pytest.raises(OSError, match="no"):
+        deliver(group, {"type": "broadcast.message", "text": "x" * 100_000})
+    assert [len(box) for box in boxes] == [1, 0, 1]
