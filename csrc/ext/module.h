@@ -63,6 +63,7 @@
     X(raw_path, "raw_path")                                                                       \
     X(reason, "reason")                                                                           \
     X(receive_type, "websocket.receive")                                                          \
+    X(remove_reader, "remove_reader")                                                             \
     X(request_incomplete, "request_incomplete")                                                   \
     X(response_extension, "websocket.http.response")                                              \
     X(resume_reading, "resume_reading")                                                           \

@@ -214,19 +214,27 @@ poller_dealloc(Poller *self)
     Py_DECREF(type);
 }
 
-/* Has the loop watch and call the poller. 0, or -1. */
+/* Has the loop watch and call the poller. Somebody may have closed a descriptor of the same number
+ * that the loop still takes for watched: it would leave ours out. 0, or -1. */
 static int
 poller_start(Poller *self, PyObject *loop)
 {
+    const module_state *state = self->per_loop->state;
     PyObject *descriptor = PyLong_FromLong(self->epoll);
-    PyObject *result = NULL;
+    PyObject *removed = NULL;
+    PyObject *added = NULL;
     if (descriptor != NULL) {
-        result = PyObject_CallMethodObjArgs(loop, self->per_loop->state->names.add_reader,
-                                            descriptor, (PyObject *)self, NULL);
+        removed = PyObject_CallMethodOneArg(loop, state->names.remove_reader, descriptor);
     }
+    if (removed != NULL) {
+        added = PyObject_CallMethodObjArgs(loop, state->names.add_reader, descriptor,
+                                           (PyObject *)self, NULL);
+    }
+    const int result = added == NULL ? -1 : 0;
     Py_XDECREF(descriptor);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    Py_XDECREF(removed);
+    Py_XDECREF(added);
+    return result;
 }
 
 /* The poller of the connection's loop, made at its first use. Borrowed: the loop owns it. NULL

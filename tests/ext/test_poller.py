@@ -429,6 +429,25 @@ def test_a_child_process_does_not_change_what_is_watched(run):
         run(main())
 
 
+def test_a_descriptor_that_somebody_closed_before_the_loop_had_forgotten_it(run):
+    async def main():
+        peer = await accept(Connection())
+        one, other = socket.socketpair()
+        descriptor = one.detach()
+        peer.loop.add_reader(descriptor, lambda: None)
+        await turn(2)
+        os.close(descriptor)
+        await peer.says("the first")
+        await turn()
+        assert os.readlink(f"/proc/self/fd/{descriptor}") == "anon_inode:[eventpoll]"
+        await peer.says("the second")
+        other.close()
+        peer.theirs.close()
+        await peer.ended()
+
+    run(main())
+
+
 @pytest.mark.parametrize("error", [OSError, NotImplementedError])
 def test_a_loop_that_cannot_watch_it_is_left_to_its_transports(run, monkeypatch, error):
     async def main():
