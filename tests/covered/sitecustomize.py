@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 
 import coverage
 
@@ -16,19 +17,23 @@ CONFIGURATION = os.path.join(os.path.dirname(__file__), "coverage.toml")
 # The program of tests/ext/test_nomemory.py: a tracer's allocations would fail in place of the C core's.
 UNTRACED = "allocation_failures.py"
 
+# A process may be ended by several threads at once.
+saving = threading.RLock()
+
 exit_at_once = os._exit
 raise_signal = signal.raise_signal
 
 
 def save():
-    measuring = coverage.Coverage.current()
-    if measuring is not None:
-        measuring.save()
-    core = sys.modules.get("atalanta._core")
-    if core is not None:
-        library = ctypes.CDLL(core.__file__)
-        library["__gcov_dump"]()
-        library["__gcov_reset"]()
+    with saving:
+        measuring = coverage.Coverage.current()
+        if measuring is not None:
+            measuring.save()
+        core = sys.modules.get("atalanta._core")
+        if core is not None:
+            library = ctypes.CDLL(core.__file__)
+            library["__gcov_dump"]()
+            library["__gcov_reset"]()
 
 
 def saved_exit(status):
