@@ -20,7 +20,7 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 
 .PHONY: help lint lint-python lint-types lint-c package \
 	chat chat-redis notifications ticker transports file-transfer handshake-explorer fastapi-chat \
-	test test-core test-python test-slow test-werror test-sanitize \
+	test test-core test-python test-slow soak test-werror test-sanitize \
 	test-architectures test-valgrind test-debug test-threads \
 	coverage coverage-core coverage-ext coverage-python coverage-counted fuzz fuzz-replay fuzz-python \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn test-browser screenshots conformance \
@@ -40,6 +40,7 @@ help:
 	@echo "make test-core      C unit tests under AddressSanitizer and UBSan"
 	@echo "make test-python    Python tests"
 	@echo "make test-slow      Python tests of minutes: peers under the same contracts, a soak, faults, proxies"
+	@echo "make soak           SOAK_MINUTES=30 of traffic, misbehaving clients and outages; nothing lost, nothing grows"
 	@echo "make test-werror    build with every warning an error (CC=clang for clang)"
 	@echo "make test-sanitize  Python tests with the C core under AddressSanitizer and UBSan"
 	@echo "make test-architectures   C unit tests and fuzz corpus as arm64, 32-bit ARM and s390x, under qemu"
@@ -129,6 +130,11 @@ test-python: $(VENV)/test-installed
 
 test-slow: $(VENV)/test-installed
 	$(BIN)/python -m pytest -m slow $(PARALLEL) --ignore=tests/autobahn --ignore=tests/browser
+
+# Ends with a chart in build/soak; SOAK=--write also writes docs/images/soak.svg and the result in docs/soak.md.
+SOAK_MINUTES ?= 30
+soak: $(VENV)/test-installed
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) --output $(BUILD)/soak $(SOAK)
 
 test-werror: $(VENV)/made
 	$(BIN)/python -m pip install --quiet "setuptools>=77"
