@@ -40,6 +40,7 @@ EXT = [
     "awaitable",
     "broadcast",
     "callable",
+    "closing",
     "compression",
     "connection_limits",
     "coroutine",

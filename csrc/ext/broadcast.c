@@ -4,8 +4,8 @@
 
 #include "asgi.h"
 #include "clock.h"
+#include "closing.h"
 #include "compression.h"
-#include "session.h"
 #include "writer.h"
 
 #define QUEUE_ROOM_FIRST 4
@@ -233,7 +233,7 @@ broadcast_write(Protocol *self, broadcast_frames *frames, double expires)
     }
     bool fits = queue_has_room(queue, size);
     if (!fits && queue->policy == BROADCAST_CLOSE) {
-        return session_too_slow(self) < 0 ? -1 : 0;
+        return closing_too_slow(self) < 0 ? -1 : 0;
     }
     if (!fits && (queue->policy == BROADCAST_SKIP || !drop_oldest(self, size))) {
         self->state->counters->broadcasts_dropped++;

@@ -2,6 +2,7 @@
 #include "denial.h"
 
 #include "asgi.h"
+#include "closing.h"
 #include "response.h"
 #include "session.h"
 #include "writer.h"
@@ -95,5 +96,5 @@ denial_body(Protocol *self, PyObject *event)
     if (result < 0) {
         return -1;
     }
-    return more ? writer_flush(self) : session_response_complete(self);
+    return more ? writer_flush(self) : closing_response_complete(self);
 }

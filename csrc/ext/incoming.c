@@ -3,6 +3,7 @@
 #include "incoming.h"
 
 #include "../core/handshake.h"
+#include "closing.h"
 #include "compression.h"
 #include "session.h"
 #include "writer.h"
@@ -225,7 +226,7 @@ feed_request(Protocol *self, const uint8_t *data, size_t n)
         return wait_for_request(self);
     }
     if (size < 0 || too_long) {
-        result = session_refuse_request(self, too_long ? WS_HANDSHAKE_TOO_MANY_HEADERS : size);
+        result = closing_refuse_request(self, too_long ? WS_HANDSHAKE_TOO_MANY_HEADERS : size);
     }
     else {
         result = byte_buffer_append(&self->kept, bytes.data + size, bytes.size - (size_t)size);

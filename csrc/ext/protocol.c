@@ -6,6 +6,7 @@
 #include "protocol.h"
 
 #include "broadcast.h"
+#include "closing.h"
 #include "compression.h"
 #include "incoming.h"
 #include "session.h"
@@ -305,7 +306,7 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
     self->held_at = 0;
     assembly_drop(&self->message);
     compression_drop(self);
-    int result = self->loop == NULL ? 0 : session_connection_lost(self);
+    int result = self->loop == NULL ? 0 : closing_connection_lost(self);
     Py_XDECREF(transport);
     if (result < 0) {
         return NULL;
@@ -317,7 +318,7 @@ protocol_connection_lost(Protocol *self, PyObject *Py_UNUSED(error))
 static PyObject *
 protocol_eof_received(Protocol *self, PyObject *Py_UNUSED(ignored))
 {
-    if (session_peer_left(self) < 0) {
+    if (closing_peer_left(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -361,7 +362,7 @@ act_on_input(Protocol *self)
             return -1;
         }
     }
-    if (session_frames_ended(self) < 0 || protocol_notify(self) < 0) {
+    if (closing_frames_ended(self) < 0 || protocol_notify(self) < 0) {
         return -1;
     }
     return 0;
@@ -515,7 +516,7 @@ protocol_data_received(Protocol *self, PyObject *data)
 static PyObject *
 protocol_shutdown(Protocol *self, PyObject *Py_UNUSED(ignored))
 {
-    if (session_shutdown(self) < 0) {
+    if (closing_shutdown(self) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -527,7 +528,7 @@ static PyObject *
 protocol_application_done(Protocol *self, PyObject *failed)
 {
     int raised = PyObject_IsTrue(failed);
-    if (raised < 0 || session_application_done(self, raised) < 0) {
+    if (raised < 0 || closing_application_done(self, raised) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -543,7 +544,7 @@ protocol_refuse(Protocol *self, PyObject *args)
     }
     int counted_as = refusal_from_name(reason);
     if (counted_as < 0 ||
-        session_refuse(self, (refusal_reason)counted_as, status, headers, body) < 0) {
+        closing_refuse(self, (refusal_reason)counted_as, status, headers, body) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -563,7 +564,7 @@ protocol_end(Protocol *self, PyObject *args)
     }
     int counted_as = limit_from_name(option);
     if (counted_as < 0 ||
-        session_end_open(self, (limit_kind)counted_as, (uint16_t)code, reason) < 0) {
+        closing_end_open(self, (limit_kind)counted_as, (uint16_t)code, reason) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

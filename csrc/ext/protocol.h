@@ -108,11 +108,9 @@ typedef struct protocol_object {
 
     /* session.c */
     session_phase phase;
-    session_end_cause ended_by;
     PyObject *accept_key; /* bytes: Sec-WebSocket-Accept */
     PyObject *scope;      /* until the handshake is answered, for the log line */
     bool connect_delivered;
-    bool application_done;
     bool opened; /* the 101 was sent: bytes are frames now */
     long denial_status;
     PyObject *denial_headers; /* of websocket.http.response.start, until its head is written */
@@ -122,7 +120,11 @@ typedef struct protocol_object {
     unsigned int taken;     /* messages taken since the application last waited */
     Waiter *receive_waiter; /* of the one reader that waits */
     PyObject *send_waiters; /* list of Waiter, or NULL: send() calls that wait for room */
+
+    /* closing.c */
+    session_end_cause ended_by;
     uint16_t end_code;
+    bool application_done;
     PyObject *end_reason;
 
     /* writer.c */

@@ -1,13 +1,9 @@
-/* Session: see session.h. The application's side is session_send and session_take_event; the rest
- * are the ways a connection ends. Each end marks the session first, then calls out, then wakes who
- * waits. */
+/* Session: see session.h. */
 #include "session.h"
 
-#include <stdio.h>
-
 #include "asgi.h"
-#include "broadcast.h"
 #include "callable.h"
+#include "closing.h"
 #include "compression.h"
 #include "denial.h"
 #include "incoming.h"
@@ -16,135 +12,7 @@
 #include "timers.h"
 #include "writer.h"
 
-/* Marks the end and wakes send() calls that wait; receive() is woken by protocol_notify. 0, or -1.
- */
-static int
-session_end(Protocol *self, session_end_cause cause, uint16_t code, PyObject *reason)
-{
-    if (self->phase == PHASE_CLOSED) {
-        return 0;
-    }
-    self->phase = PHASE_CLOSED;
-    self->ended_by = cause;
-    self->end_code = code;
-    Py_XSETREF(self->end_reason, Py_XNewRef(reason));
-    Py_CLEAR(self->scope);
-    Py_CLEAR(self->denial_headers);
-    broadcast_leave(self); /* nothing may follow our close frame */
-    return protocol_wake_senders(self);
-}
-
-/* Gathers our close frame, unless one was sent. 0, or -1. */
-static int
-append_close(Protocol *self, uint16_t code, const char *reason, size_t size)
-{
-    uint8_t frame[WS_CONTROL_FRAME_MAX];
-    size_t n = ws_conn_close(&self->conn, code, (const uint8_t *)reason, size, 0, frame);
-    return n == 0 ? 0 : writer_append(self, frame, n);
-}
-
-/* Sends our close frame, behind everything that was sent before, ends the session, and waits for
- * the peer's. */
-static int
-close_open(Protocol *self, session_end_cause cause, uint16_t code, PyObject *reason)
-{
-    Py_ssize_t size = 0;
-    const char *text = reason == NULL ? "" : PyUnicode_AsUTF8AndSize(reason, &size);
-    if (text == NULL || broadcast_drain(self) < 0 ||
-        append_close(self, code, text, (size_t)size) < 0 ||
-        session_end(self, cause, code, reason) < 0 || writer_flush(self) < 0) {
-        return -1;
-    }
-    if (self->transport == NULL) {
-        return protocol_notify(self);
-    }
-    if (timers_start_close(self) < 0 || protocol_resume_reading(self) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
-}
-
-/* Tells the Python class of a limit that the connection is going to be refused or closed for. 0,
- * or -1. */
-static int
-tell_limit(Protocol *self, const char *limit, const char *text)
-{
-    PyObject *result = PyObject_CallMethod((PyObject *)self, "limit_exceeded", "ss", limit, text);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-/* Counts a limit that ends the connection, and tells the Python class. 0, or -1. */
-static int
-count_limit(Protocol *self, limit_kind why, const char *text)
-{
-    self->state->counters->limited[why]++;
-    return tell_limit(self, limit_name(why), text);
-}
-
 /* ---- The handshake ---- */
-
-/* 0, or -1. */
-static int
-count_refused_request(Protocol *self, int error)
-{
-    counters *all = self->state->counters;
-    if (error == WS_HANDSHAKE_TOO_MANY_HEADERS) {
-        all->refused[REFUSED_REQUEST_SIZE]++;
-        char text[96];
-        snprintf(text, sizeof(text),
-                 "request head exceeds max_request_size (%zu bytes) or %d headers",
-                 self->limits.request_size, REQUEST_HEADERS_MAX);
-        return tell_limit(self, "max_request_size", text);
-    }
-    all->refused[error == WS_HANDSHAKE_VERSION ? REFUSED_VERSION : REFUSED_MALFORMED]++;
-    return 0;
-}
-
-int
-session_refuse_request(Protocol *self, int error)
-{
-    if (count_refused_request(self, error) < 0) {
-        return -1;
-    }
-    uint8_t response[WS_RESPONSE_REFUSAL_MAX];
-    size_t size = ws_response_refusal(error, response);
-    if (writer_append(self, response, size) < 0 ||
-        session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0 || writer_flush(self) < 0) {
-        return -1;
-    }
-    return protocol_close_transport(self);
-}
-
-int
-session_refuse(Protocol *self, refusal_reason why, int status, const char *headers,
-               const char *body)
-{
-    if (self->phase == PHASE_CLOSED || self->opened) {
-        return 0;
-    }
-    self->state->counters->refused[why]++;
-    if (response_plain(self, status, headers, body) < 0 ||
-        session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0 || writer_flush(self) < 0 ||
-        protocol_close_transport(self) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
-}
-
-/* There are as many connections as may be: 503 before anything is made for one more. */
-static int
-refuse_for_number(Protocol *self)
-{
-    char text[96], header[48];
-    snprintf(text, sizeof(text), "more connections than max_connections (%zu)",
-             self->limits.connections);
-    snprintf(header, sizeof(header), "retry-after: %u\r\n", self->limits.retry_after);
-    if (tell_limit(self, "max_connections", text) < 0) {
-        return -1;
-    }
-    return session_refuse(self, REFUSED_CONNECTIONS, 503, header, "Service Unavailable");
-}
 
 int
 session_begin(Protocol *self, const ws_request *request)
@@ -152,11 +20,11 @@ session_begin(Protocol *self, const ws_request *request)
     ws_slice key;
     int error = ws_request_validate(request, &key);
     if (error < 0) {
-        return session_refuse_request(self, error);
+        return closing_refuse_request(self, error);
     }
     size_t limit = self->limits.connections;
     if (limit != 0 && self->state->counters->connection_count >= limit) {
-        return refuse_for_number(self);
+        return closing_refuse_for_number(self);
     }
     counters_join(self);
     self->accept_key = PyBytes_FromStringAndSize(NULL, WS_ACCEPT_SIZE);
@@ -218,7 +86,7 @@ send_accept(Protocol *self, PyObject *event)
     if (session_handshake_answered(self, 0) < 0 || timers_start_keepalive(self) < 0) {
         return -1;
     }
-    if (self->kept.size > 0 && (incoming_feed_kept(self) < 0 || session_frames_ended(self) < 0 ||
+    if (self->kept.size > 0 && (incoming_feed_kept(self) < 0 || closing_frames_ended(self) < 0 ||
                                 protocol_resume_reading(self) < 0 || protocol_notify(self) < 0)) {
         return -1;
     }
@@ -255,17 +123,7 @@ reject(Protocol *self)
     if (session_handshake_answered(self, 403) < 0 || response_plain(self, 403, "", "") < 0) {
         return -1;
     }
-    return session_response_complete(self);
-}
-
-int
-session_response_complete(Protocol *self)
-{
-    if (session_end(self, ENDED_BY_APPLICATION, WS_CLOSE_ABNORMAL, NULL) < 0 ||
-        writer_flush(self) < 0 || protocol_close_transport(self) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
+    return closing_response_complete(self);
 }
 
 /* ---- An open connection ---- */
@@ -380,7 +238,7 @@ send_close(Protocol *self, PyObject *event)
         return -1;
     }
     reason = Py_NewRef(reason == NULL ? self->state->names.empty : reason);
-    int result = close_open(self, ENDED_BY_APPLICATION, code, reason);
+    int result = closing_start(self, ENDED_BY_APPLICATION, code, reason);
     Py_DECREF(reason);
     return result;
 }
@@ -578,232 +436,4 @@ session_take_event(Protocol *self)
         return NULL;
     }
     return asgi_receive_event_steal(self->state, message);
-}
-
-/* ---- How connections end ---- */
-
-/* After a failure the peer may still be sending: closing now would reset the connection and could
- * take our close frame with it. So only our side is shut, and the rest is read and dropped until
- * the peer has closed. */
-static int
-linger(Protocol *self)
-{
-    if (self->transport == NULL) {
-        return 0;
-    }
-    if (timers_start_close(self) < 0) {
-        return -1;
-    }
-    PyObject *able = PyObject_CallMethodNoArgs(self->transport, self->state->names.can_write_eof);
-    if (able == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear();
-        return protocol_close_transport(self);
-    }
-    bool half = able == Py_True;
-    Py_DECREF(able);
-    if (!half || self->transport == NULL) {
-        return protocol_close_transport(self);
-    }
-    PyObject *result = PyObject_CallMethodNoArgs(self->transport, self->state->names.write_eof);
-    if (result == NULL) {
-        return -1;
-    }
-    Py_DECREF(result);
-    return protocol_resume_reading(self);
-}
-
-/* Closes the transport; what the peer has not taken by the close timeout is dropped, or a peer
- * that reads nothing would be kept for ever. */
-static int
-close_within_time(Protocol *self)
-{
-    if (writer_flush_last(self) < 0) {
-        return -1;
-    }
-    if (self->transport != NULL && timers_start_close(self) < 0) {
-        return -1;
-    }
-    if (protocol_close_transport(self) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
-}
-
-/* Ends the session for a fault of the peer; the close frame that is gathered says which. 0, or -1.
- */
-static int
-end_with_close(Protocol *self, uint16_t code, const char *text)
-{
-    PyObject *reason = PyUnicode_FromString(text);
-    if (reason == NULL) {
-        return -1;
-    }
-    int result = append_close(self, code, text, strlen(text));
-    if (result == 0) {
-        result = session_end(self, ENDED_BY_PEER, code, reason);
-    }
-    Py_DECREF(reason);
-    return result;
-}
-
-/* Ends the session for a failure that incoming.c found; a limit is named in the close reason. 0,
- * or -1. */
-static int
-end_for_failure(Protocol *self, int error)
-{
-    char text[WS_CLOSE_REASON_MAX + 1];
-    size_t max_message = self->conn.config.max_message;
-    if (error == FAILURE_FRAGMENTS) {
-        snprintf(text, sizeof(text), "message exceeds max_fragments (%zu)",
-                 self->limits.fragments);
-        if (count_limit(self, LIMIT_FRAGMENTS, text) < 0) {
-            return -1;
-        }
-        return end_with_close(self, WS_CLOSE_TOO_BIG, text);
-    }
-    if (error == WS_ERROR_TOO_BIG && max_message != SIZE_MAX) {
-        snprintf(text, sizeof(text), "message exceeds max_message_size (%zu bytes)", max_message);
-        if (count_limit(self, LIMIT_MESSAGE_SIZE, text) < 0) {
-            return -1;
-        }
-        return end_with_close(self, WS_CLOSE_TOO_BIG, text);
-    }
-    return end_with_close(self, ws_error_close_code(error), ws_error_text(error));
-}
-
-/* The session has ended by our close frame, which must not be lost to a reset. 0, or -1. */
-static int
-leave_to_peer(Protocol *self)
-{
-    if (writer_flush(self) < 0 || linger(self) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
-}
-
-int
-session_frames_ended(Protocol *self)
-{
-    if (self->failure != 0) {
-        int error = self->failure;
-        self->failure = 0;
-        return end_for_failure(self, error) < 0 ? -1 : leave_to_peer(self);
-    }
-    if (!self->close_arrived) {
-        return 0;
-    }
-    self->close_arrived = false;
-    PyObject *reason = self->peer_reason;
-    self->peer_reason = NULL;
-    int result = session_end(self, ENDED_BY_PEER, self->peer_code, reason);
-    Py_XDECREF(reason);
-    return result < 0 ? -1 : close_within_time(self);
-}
-
-int
-session_keepalive_failed(Protocol *self)
-{
-    self->state->counters->pings_lost++;
-    PyObject *result =
-        PyObject_CallMethodNoArgs((PyObject *)self, self->state->names.keepalive_expired);
-    if (result == NULL) {
-        return -1;
-    }
-    Py_DECREF(result);
-    if (end_with_close(self, WS_CLOSE_INTERNAL_ERROR, "keepalive ping timeout") < 0) {
-        return -1;
-    }
-    return leave_to_peer(self);
-}
-
-int
-session_too_slow(Protocol *self)
-{
-    const char *text = "broadcast_limit exceeded";
-    if (count_limit(self, LIMIT_BROADCAST, text) < 0 ||
-        end_with_close(self, WS_CLOSE_TRY_AGAIN_LATER, text) < 0) {
-        return -1;
-    }
-    return leave_to_peer(self);
-}
-
-int
-session_end_open(Protocol *self, limit_kind why, uint16_t code, PyObject *reason)
-{
-    if (self->phase != PHASE_OPEN) {
-        return 0;
-    }
-    const char *text = PyUnicode_AsUTF8(reason);
-    if (text == NULL || count_limit(self, why, text) < 0) {
-        return -1;
-    }
-    return close_open(self, ENDED_BY_PEER, code, reason);
-}
-
-int
-session_peer_left(Protocol *self)
-{
-    if (self->phase == PHASE_REQUEST || self->phase == PHASE_CLOSED) {
-        return 0;
-    }
-    if (session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0) {
-        return -1;
-    }
-    return close_within_time(self);
-}
-
-int
-session_connection_lost(Protocol *self)
-{
-    timers_stop(self);
-    if (session_end(self, ENDED_BY_PEER, WS_CLOSE_ABNORMAL, NULL) < 0) {
-        return -1;
-    }
-    return protocol_notify(self);
-}
-
-int
-session_shutdown(Protocol *self)
-{
-    switch (self->phase) {
-    case PHASE_OPEN:
-        return close_open(self, ENDED_BY_PEER, self->limits.shutdown_code, NULL);
-    case PHASE_CONNECTING:
-        return session_refuse(self, REFUSED_SHUTDOWN, 500, "", "Internal Server Error");
-    case PHASE_DENYING:
-    case PHASE_REQUEST:
-    case PHASE_CLOSED:
-        break;
-    }
-    /* A peer that takes nothing must not hold up the server's end. */
-    if (self->transport != NULL && timers_start_close(self) < 0) {
-        return -1;
-    }
-    return protocol_close_transport(self);
-}
-
-int
-session_application_done(Protocol *self, bool failed)
-{
-    self->application_done = true;
-    message_queue_clear(&self->queue);
-    switch (self->phase) {
-    case PHASE_OPEN:
-        return close_open(self, ENDED_BY_APPLICATION,
-                          failed ? WS_CLOSE_INTERNAL_ERROR : WS_CLOSE_NORMAL, NULL);
-    case PHASE_DENYING:
-        if (self->denial_begun) {
-            return session_response_complete(self);
-        }
-        return session_refuse(self, REFUSED_APPLICATION_ERROR, 500, "", "Internal Server Error");
-    case PHASE_CONNECTING:
-        return session_refuse(self, REFUSED_APPLICATION_ERROR, 500, "", "Internal Server Error");
-    case PHASE_REQUEST:
-    case PHASE_CLOSED:
-        break;
-    }
-    return 0;
 }

@@ -4,8 +4,8 @@
 #include "timers.h"
 
 #include "clock.h"
+#include "closing.h"
 #include "compression.h"
-#include "session.h"
 #include "writer.h"
 
 /* Seconds between two looks at whether the codec is used, where no pings give the occasion. */
@@ -120,7 +120,7 @@ deadline_step(Protocol *self)
         self->ping_overdue = true;
         return timer_start_after_reads(&self->keepalive_timer, self->per_loop, self->loop);
     }
-    return session_keepalive_failed(self);
+    return closing_keepalive_failed(self);
 }
 
 static int
