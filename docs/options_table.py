@@ -12,7 +12,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "python"))  # where it
 
 from atalanta import Settings
 from atalanta.connection import SETTING_NAMES
-from atalanta.options import BY_NAME, GROUPS, OPTIONS, Option
+from atalanta.option import Option
+from atalanta.options import BY_NAME, GROUPS, OPTIONS
 
 DOCS = Path(__file__).resolve().parent
 

@@ -9,7 +9,8 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 
-from atalanta.options import SETTING, OptionError
+from atalanta.option import OptionError
+from atalanta.options import SETTING
 from atalanta.sources import from_settings
 
 STATICFILES = "django.contrib.staticfiles"

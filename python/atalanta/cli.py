@@ -22,7 +22,8 @@ import uvicorn
 from atalanta import __version__
 from atalanta.endpoints import ListenError, Listeners, certificate_of, describe, endpoints_of
 from atalanta.forwarded import TrustedPeers
-from atalanta.options import SETTING, OptionError
+from atalanta.option import OptionError
+from atalanta.options import SETTING
 from atalanta.server import CertificateError, Config, Terminated, check_certificate, open_access_log, run
 from atalanta.sources import build_parser, from_environment, from_fallbacks, from_settings, merged
 

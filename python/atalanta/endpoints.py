@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from atalanta.options import OptionError
+from atalanta.option import OptionError
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000

@@ -29,7 +29,7 @@ from atalanta.middleware import (
     Mounted,
     WarnOfLostUpgrades,
 )
-from atalanta.options import OptionError
+from atalanta.option import OptionError
 from atalanta.protocol import Compression
 
 WEBSOCKET_CLASS = "atalanta.connection:ServedWebSocket"

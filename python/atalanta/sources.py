@@ -8,17 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-from atalanta.options import (
-    BY_NAME,
-    GROUPS,
-    HTTP,
-    LOGGING,
-    OPTIONS,
-    OTHER_SETTINGS,
-    SETTING,
-    Option,
-    OptionError,
-)
+from atalanta.option import Option, OptionError
+from atalanta.options import BY_NAME, GROUPS, HTTP, LOGGING, OPTIONS, OTHER_SETTINGS, SETTING
 
 
 class Parser(argparse.ArgumentParser):

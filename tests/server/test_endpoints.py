@@ -16,7 +16,7 @@ from atalanta.endpoints import (
     open_sockets,
     parse_endpoint,
 )
-from atalanta.options import OptionError
+from atalanta.option import OptionError
 from atalanta.sources import merged
 
 

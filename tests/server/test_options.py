@@ -3,7 +3,8 @@
 import pytest
 from daphne.cli import CommandLineInterface
 
-from atalanta.options import BY_NAME, GROUPS, OPTIONS, OptionError
+from atalanta.option import OptionError
+from atalanta.options import BY_NAME, GROUPS, OPTIONS
 from atalanta.sources import build_parser, from_environment, from_fallbacks, from_settings, merged
 
 

@@ -26,7 +26,8 @@ from django.utils.module_loading import import_string
 from atalanta import __version__
 from atalanta.endpoints import Endpoint, ListenError, open_sockets
 from atalanta.middleware import Mounted
-from atalanta.options import BY_NAME, SETTING, OptionError
+from atalanta.option import OptionError
+from atalanta.options import BY_NAME, SETTING
 from atalanta.server import CertificateError, Config, check_certificate
 from atalanta.sources import argument_type, from_environment, from_settings, merged
 
