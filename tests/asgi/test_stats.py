@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import re
 import sys
 import threading
@@ -14,6 +15,12 @@ from atalanta.metrics import metrics_app, prometheus_text, stats
 
 from .client import PONG, TEXT, request
 from .serving import GUARD, on_loop, send_until_blocked, serving, until
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over():
+    """The numbers are of all connections of the process: those that earlier tests abandoned go first."""
+    gc.collect()
 
 
 def changes(before, after=None):
