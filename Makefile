@@ -162,7 +162,7 @@ test-debug:
 		--build-lib $(BUILD)/debug --build-temp $(BUILD)/debug/objects
 	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/debug -x
 	PYTHONPATH=$(abspath $(BUILD)/debug) $(BUILD)/venv-debug/bin/python -m pytest -m "not slow" $(PARALLEL) \
-		tests/asgi tests/ext tests/channels tests/consumers
+		tests/ext tests/consumers
 
 # Tests in which several threads call the C core, or several loops run side by side. ThreadSanitizer takes the
 # interpreter's lock for what it is, so it reports what is touched without it; it stops at the first report.
