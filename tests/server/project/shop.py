@@ -3,6 +3,7 @@
 import os
 
 from django.conf import settings
+
 from served import application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop_settings")
