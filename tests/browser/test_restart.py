@@ -8,9 +8,8 @@ import pytest
 for module in ("channels", "django", "trustme", "uvicorn", "websockets"):
     pytest.importorskip(module)
 
-from ..deploy.programs import free_port  # noqa: E402
 from ..examples.support import EXAMPLES  # noqa: E402
-from ..server.running import until  # noqa: E402
+from ..server.running import free_port, until  # noqa: E402
 from .pages import (  # noqa: E402
     OFFLINE,
     connected,

@@ -40,7 +40,7 @@ def test_peers_as_published(kind):
     if f"| {kind.name} | {kind.version()} |" not in text:
         pytest.skip(f"the page is about another version than {kind.version()}")
     published = column(text, kind.name)
-    verdicts = {(check.point, check.title): verdict for check, verdict in run_kind(kind, attempts=2)}
+    verdicts = {(check.point, check.title): verdict for check, verdict in run_kind(kind, attempts=5)}
     changed = {key: verdict for key, verdict in verdicts.items() if verdict.word != published[key]}
     assert not changed, changed
     assert YES in published.values()

@@ -36,12 +36,6 @@ def program(name):
     return path
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def rendered(name, replacements):
     """The text of an example in which each key, which must occur, is replaced by its value."""
     text = (EXAMPLES / name).read_text()

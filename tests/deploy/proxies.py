@@ -19,8 +19,8 @@ from pathlib import Path
 import trustme
 from websockets.asyncio.client import connect
 
-from ..server.running import GUARD, answer, serving
-from .programs import free_port, program, rendered, running
+from ..server.running import GUARD, answer, free_port, serving
+from .programs import program, rendered, running
 
 HOST = "site.example.org"
 CLIENT = "127.0.0.2"  # not the proxy's address, so that a test sees which of them is told

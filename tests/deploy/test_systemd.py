@@ -18,8 +18,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from ..server.running import GUARD, connect_unix, environment, get_unix, until
-from .programs import EXAMPLES, free_port, program, rendered, running
+from ..server.running import GUARD, connect_unix, environment, free_port, get_unix, until
+from .programs import EXAMPLES, program, rendered, running
 from .proxies import directory_for_all
 
 pytestmark = pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from ..server.running import free_port
 from .running import BANNER, GUARD, manage, runserver
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "from-daphne.md"
@@ -23,12 +24,6 @@ LOGGING = {
     "handlers": {"plain": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "loggers": {"django.channels.server": {"handlers": ["plain"], "level": "DEBUG", "propagate": False}},
 }
-
-
-def free_port(host="127.0.0.1"):
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, 0), family=family) as probe:
-        return probe.getsockname()[1]
 
 
 def project(name, settings):

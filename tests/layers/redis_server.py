@@ -25,12 +25,6 @@ def program(name):
     return path
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 class RedisServer:
     """One redis-server. `url` stays the same over restarts; nothing is kept on disk."""
 

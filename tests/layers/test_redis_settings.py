@@ -16,7 +16,8 @@ from redis.exceptions import ConnectionError
 from atalanta.layers import RedisChannelLayer
 from atalanta.layers.redis.hosts import decode_hosts, shard_of
 
-from .redis_server import DEADLINE, free_port, program
+from ..server.running import free_port
+from .redis_server import DEADLINE, program
 
 MESSAGE = {"type": "test.message", "text": "Ahoy"}
 

@@ -13,7 +13,7 @@ import tarfile
 
 import pytest
 
-from .redis_server import free_port
+from ..server.running import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from ..layers.redis_server import RedisServer, free_port
+from ..layers.redis_server import RedisServer
+from ..server.running import free_port
 from . import pages
 from .projects import MEMORY, PLACES, edit_for, tutorial_on_daphne
 from .serving import (

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -47,6 +48,17 @@ def run(*arguments, **variables):
         timeout=GUARD,
         stdin=subprocess.DEVNULL,
     )
+
+
+def free_port(host="127.0.0.1"):
+    """A port for a program that has to be told one. Below those that the system gives to connections, which
+    would take it in between."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for _ in range(100):
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server((host, port), family=family):
+            return port
+    raise OSError(f"no port is free on {host}")
 
 
 def until(condition, what="the condition"):

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 from atalanta.options import BY_NAME
 
 from .beside import run, running, words_of
-from .running import GUARD, PROJECT, connect_unix, environment, get_unix, until
+from .running import GUARD, PROJECT, connect_unix, environment, free_port, get_unix, until
 
 NAMES = ("daphne", "atalanta")
 
@@ -92,11 +92,6 @@ def greeted(raw):
     """Whether a plain socket leads to the application."""
     raw.sendall(b"GET /length HTTP/1.0\r\n\r\n")
     return b"".join(iter(lambda: raw.recv(4096), b"")).endswith(b"hello")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize(
