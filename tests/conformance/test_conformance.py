@@ -40,7 +40,13 @@ def test_peers_as_published(kind):
     if f"| {kind.name} | {kind.version()} |" not in text:
         pytest.skip(f"the page is about another version than {kind.version()}")
     published = column(text, kind.name)
-    verdicts = {(check.point, check.title): verdict for check, verdict in run_kind(kind, attempts=5)}
-    changed = {key: verdict for key, verdict in verdicts.items() if verdict.word != published[key]}
-    assert not changed, changed
+
+    def changed(checks, attempts):
+        """Those checks that give something else than the page says."""
+        verdicts = run_kind(kind, checks, attempts)
+        return {check: v for check, v in verdicts if v.word != published[check.point, check.title]}
+
+    # A peer may fail by chance where it mostly does not.
+    first = changed(CHECKS, attempts=2)
+    assert not first or not (again := changed(list(first), attempts=4)), again
     assert YES in published.values()
