@@ -61,19 +61,13 @@ def _check_setting() -> list[CheckMessage]:
         ours = {}
     for theirs, key in DAPHNE_SETTINGS.items():
         if hasattr(settings, theirs) and key.lower() not in ours and not apps.is_installed("daphne"):
-            messages.append(
-                Warning(
-                    f"The setting {theirs} is daphne's and has no effect.",
-                    hint=f"Write {SETTING} = {{{key!r}: {getattr(settings, theirs)!r}}} instead.",
-                    id="atalanta.W002",
-                )
-            )
+            hint = f"Write {SETTING} = {{{key!r}: {getattr(settings, theirs)!r}}} instead."
+            messages.append(_without_effect(theirs, hint))
     if hasattr(settings, DAPHNE_FRAME_SIZE) and not apps.is_installed("daphne"):
-        messages.append(
-            Warning(
-                f"The setting {DAPHNE_FRAME_SIZE} is daphne's and has no effect.",
-                hint=f"Remove it: a frame may be as large as {SETTING}['WEBSOCKET_MAX_MESSAGE_SIZE'] says.",
-                id="atalanta.W002",
-            )
-        )
+        hint = f"Remove it: a frame may be as large as {SETTING}['WEBSOCKET_MAX_MESSAGE_SIZE'] says."
+        messages.append(_without_effect(DAPHNE_FRAME_SIZE, hint))
     return messages
+
+
+def _without_effect(setting: str, hint: str) -> CheckMessage:
+    return Warning(f"The setting {setting} is daphne's and has no effect.", hint=hint, id="atalanta.W002")
