@@ -13,10 +13,10 @@ import reprlib
 from collections.abc import Callable
 from typing import Any
 
+import channels
 from channels.security.websocket import OriginValidator
 from django.conf import settings
 
-import channels
 from atalanta.consumers import KNOWN_VERSIONS
 from atalanta.rate_limited import RateLimited
 

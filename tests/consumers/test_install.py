@@ -3,10 +3,10 @@
 import importlib
 import logging
 
+import channels
 import pytest
 from django.test import override_settings
 
-import channels
 from atalanta import consumers
 
 

@@ -19,9 +19,9 @@ with pytest.MonkeyPatch.context() as environment:
 
     django.setup()
 
+import channels
 from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
 
-import channels
 from atalanta import origins
 
 from ..asgi.client import request

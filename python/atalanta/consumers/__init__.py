@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import channels
+
 from atalanta.consumers import database, dispatch, sending
 
 __all__ = ["counts", "install", "uninstall"]
