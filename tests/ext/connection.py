@@ -14,6 +14,19 @@ REQUEST = (
 )
 
 
+class Last:
+    """A value that calls a function when its message is forgotten."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __del__(self):
+        self.function()
+
+
 class FakeTransport(asyncio.Transport):
     """A transport of a type that nobody knows."""
 

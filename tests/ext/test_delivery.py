@@ -10,22 +10,9 @@ import pytest
 
 from atalanta._core import Events, Group, Mailbox
 
-from .connection import deliver, opened, payloads, turn
+from .connection import Last, deliver, opened, payloads, turn
 
 COUNT = 40
-
-
-class Last:
-    """A value that calls a function when its message is forgotten."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def __del__(self):
-        self.function()
 
 
 def slow_group(count=COUNT, meanwhile=lambda number: None):

@@ -9,7 +9,7 @@ import pytest
 
 from atalanta._core import Events, Group, Mailbox
 
-from .connection import deliver
+from .connection import Last, deliver
 
 
 def group_of(count, capacity=100):
@@ -216,19 +216,6 @@ def test_memberships_that_survive_what_is_not_read():
 
 
 # ---- Changes in the middle of sending ----
-
-
-class Last:
-    """A value that calls a function when its message is forgotten."""
-
-    def __init__(self, function):
-        self.function = function
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def __del__(self):
-        self.function()
 
 
 def expired_message(box, function):

@@ -24,6 +24,18 @@ class Trouble:
         return False
 
 
+class Emptying(FakeTransport):
+    """Takes everything out of an event whenever it is written to."""
+
+    def __init__(self, event):
+        super().__init__()
+        self.event = event
+
+    def write(self, data):
+        super().write(data)
+        self.event.clear()
+
+
 def divide():
     return 1 // 0
 
@@ -108,28 +120,18 @@ async def test_a_subprotocol_that_the_event_loses_meanwhile():
 
 @pytest.mark.parametrize("kind", ["text", "bytes"])
 async def test_a_large_message_that_the_event_loses_while_its_beginning_is_written(kind):
-    class Emptying(FakeTransport):
-        def write(self, data):
-            super().write(data)
-            event.clear()
-
     connection = await opened()
-    connection.connection_made(Emptying())
     payload = b"x" * 300_000
     event = {"type": "websocket.send", kind: payload.decode() if kind == "text" else bytearray(payload)}
+    connection.connection_made(Emptying(event))
     await connection.send(event)
     assert event == {} and payloads(connection.transport.written()) == [payload]
 
 
 async def test_a_reason_that_the_event_loses_while_earlier_output_is_written():
-    class Emptying(FakeTransport):
-        def write(self, data):
-            super().write(data)
-            event.clear()
-
     connection = await opened()
-    connection.connection_made(Emptying())
     event = {"type": "websocket.close", "reason": "".join(["a reason ", "of its own"])}
+    connection.connection_made(Emptying(event))
     await connection.send(text("before"))
     await connection.send(event)
     await turn()
