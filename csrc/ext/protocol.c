@@ -448,11 +448,9 @@ handle_input(Protocol *self, uint8_t *data, size_t n, bool headroom)
 uint8_t *
 protocol_receive_space(Protocol *self, size_t *size)
 {
-    if (self->message.bytes != NULL) {
-        uint8_t *place = incoming_message_space(self, size);
-        if (place != NULL) {
-            return place;
-        }
+    uint8_t *place = incoming_message_space(self, size);
+    if (place != NULL) {
+        return place;
     }
     *size = RECEIVE_BUFFER_SIZE;
     return lent_buffer_lend(&self->lent, self->per_loop);
@@ -473,14 +471,10 @@ protocol_get_buffer(Protocol *self, PyObject *Py_UNUSED(size_hint))
         return NULL;
     }
     self->handed_over = true;
-    if (self->message.bytes != NULL) {
-        size_t size;
-        uint8_t *place = incoming_message_space(self, &size);
-        if (place != NULL) {
-            return lent_buffer_lend_place(&self->lent, place, size);
-        }
-    }
-    return lent_buffer_lend_view(&self->lent, self->per_loop);
+    size_t size;
+    uint8_t *place = incoming_message_space(self, &size);
+    return place != NULL ? lent_buffer_lend_place(&self->lent, place, size)
+                         : lent_buffer_lend_view(&self->lent, self->per_loop);
 }
 
 static PyObject *
