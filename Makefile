@@ -14,6 +14,8 @@ SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(shell find python/atalanta -name '*.py*')
 # Test processes: most tests wait, for sockets and for times that are part of what they test.
 PARALLEL ?= -n 3 --dist loadfile
+# tests/again.py in its place tries failed tests once more, as CI does.
+PYTEST ?= -m pytest
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -126,10 +128,10 @@ test-core: $(CORE_TESTS)
 	@for test in $(CORE_TESTS); do echo "$$test"; $$test || exit 1; done
 
 test-python: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+	$(BIN)/python $(PYTEST) -m "not slow" $(PARALLEL)
 
 test-slow: $(VENV)/test-installed
-	$(BIN)/python -m pytest -m slow $(PARALLEL) --ignore=tests/autobahn --ignore=tests/browser
+	$(BIN)/python $(PYTEST) -m slow $(PARALLEL) --ignore=tests/autobahn --ignore=tests/browser
 
 # Ends with a chart in build/soak; SOAK=--write also writes docs/images/soak.svg and the result in docs/soak.md.
 SOAK_MINUTES ?= 30
@@ -150,7 +152,7 @@ test-sanitize: $(VENV)/test-installed
 	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/sanitize -x
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc \
-	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python -m pytest -m "not slow" $(PARALLEL) tests/asgi tests/ext tests/security
+	PYTHONPATH=$(BUILD)/sanitize $(BIN)/python $(PYTEST) -m "not slow" $(PARALLEL) tests/asgi tests/ext tests/security
 
 # Its own interpreter, as extensions of a debug build do not load into another one. It counts all references
 # and checks how C uses them; any other Python serves for the assertions alone.
@@ -161,7 +163,7 @@ test-debug:
 	ATALANTA_BUILD=debug $(BUILD)/venv-debug/bin/python setup.py -q build_ext --force \
 		--build-lib $(BUILD)/debug --build-temp $(BUILD)/debug/objects
 	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/debug -x
-	PYTHONPATH=$(abspath $(BUILD)/debug) $(BUILD)/venv-debug/bin/python -m pytest -m "not slow" $(PARALLEL) \
+	PYTHONPATH=$(abspath $(BUILD)/debug) $(BUILD)/venv-debug/bin/python $(PYTEST) -m "not slow" $(PARALLEL) \
 		tests/ext tests/consumers
 
 # Tests in which several threads call the C core, or several loops run side by side. ThreadSanitizer takes the
@@ -181,7 +183,7 @@ test-threads: $(BUILD)/threads/test_threads $(VENV)/test-installed
 		--build-lib $(BUILD)/thread --build-temp $(BUILD)/thread/objects
 	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/thread -x
 	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 \
-	PYTHONPATH=$(abspath $(BUILD)/thread) $(BIN)/python -m pytest -m "not slow" $(PARALLEL) -k "not fork" $(THREADED)
+	PYTHONPATH=$(abspath $(BUILD)/thread) $(BIN)/python $(PYTEST) -m "not slow" $(PARALLEL) -k "not fork" $(THREADED)
 
 # Foreign programs run under qemu: what they need comes from Debian's packages.
 test-architectures:
@@ -208,7 +210,7 @@ coverage-counted: $(VENV)/test-installed
 		--build-lib $(COVERED)/package --build-temp $(COVERED)/objects
 	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(COVERED)/package -x
 	COVERAGE_DIRECTORY=$(abspath $(COVERED))/python PYTHONPATH=$(abspath $(COVERED)/package):$(abspath tests/covered) \
-		$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
+		$(BIN)/python $(PYTEST) -m "not slow" $(PARALLEL)
 
 coverage-ext: coverage-counted
 	$(BIN)/python tests/covered/report.py ext $(COVERED)/objects
@@ -281,7 +283,7 @@ $(VENV)/browser-installed: $(VENV)/test-installed tests/browser/requirements.txt
 	@touch $@
 
 test-browser: $(VENV)/browser-installed
-	$(BIN)/python -m pytest -m slow $(PARALLEL) tests/browser
+	$(BIN)/python $(PYTEST) -m slow $(PARALLEL) tests/browser
 
 # The charts in them need most of the time.
 screenshots: $(VENV)/browser-installed

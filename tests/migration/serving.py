@@ -61,8 +61,10 @@ def from_procfile(project, port):
 
 
 @contextlib.contextmanager
-def serving(project, command):
-    """A Site that `command(project, port)` serves; its log must have no traceback at the end."""
+def serving(project, command, must_stop=True):
+    """A Site that `command(project, port)` serves; its log must have no traceback at the end.
+
+    `must_stop` is whether Control-C has to end it: daphne's command sometimes stays, no matter for how long."""
     port = free_port()
     log = project.directory.parent / f"server-{time.monotonic_ns()}.log"
     with log.open("w") as output:
@@ -82,7 +84,10 @@ def serving(project, command):
         yield site
         # Control-C, which a terminal sends to the autoreloader's child too.
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(GUARD)
+        try:
+            process.wait(GUARD)
+        except subprocess.TimeoutExpired:
+            assert not must_stop, log.read_text()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
