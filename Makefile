@@ -223,9 +223,10 @@ coverage: coverage-core coverage-ext coverage-python
 # ---- Fuzzing: see tests/fuzz/README.md ----
 
 FUZZ_SECONDS ?= 60
+FUZZ_TOGETHER ?= 1
 FUZZ ?=
 fuzz:
-	FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTHON) tests/fuzz/run.py $(FUZZ)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_TOGETHER=$(FUZZ_TOGETHER) $(PYTHON) tests/fuzz/run.py $(FUZZ)
 
 $(BUILD)/replay/%.o: csrc/core/%.c $(wildcard csrc/core/*.h)
 	@mkdir -p $(@D)

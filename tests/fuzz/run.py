@@ -1,7 +1,8 @@
-"""Builds the fuzz targets with clang's libFuzzer and runs them: python tests/fuzz/run.py [target …]
+"""Builds the fuzz targets with clang's libFuzzer and runs them: python tests/fuzz/run.py [--record] [target …]
 
-FUZZ_SECONDS (60) is the time of each target, CLANG the compiler. Inputs that reach new code are collected
-below build/fuzz/corpus, findings are kept in build/fuzz/findings. Exits 1 when there is a finding."""
+FUZZ_SECONDS (60) is the time of each target, FUZZ_TOGETHER (1) how many run at once, CLANG the compiler. Inputs
+that reach new code are collected below build/fuzz/corpus, findings are kept in build/fuzz/findings. Exits 1 when
+there is a finding. --record adds the run to the table in tests/fuzz/README.md."""
 
 from __future__ import annotations
 
@@ -9,8 +10,14 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TextIO
+
+import record
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "tests" / "fuzz"
@@ -18,20 +25,27 @@ BUILD = ROOT / "build" / "fuzz"
 
 CLANG = os.environ.get("CLANG", "clang")
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
+TOGETHER = int(os.environ.get("FUZZ_TOGETHER", "1"))
 FLAGS = ["-std=c11", "-O1", "-g", "-fno-sanitize-recover=all", f"-I{ROOT}/csrc/core"]
 SANITIZE = "address,undefined"
 # Seconds for one input, and MiB for all: far above what any needs.
 BOUNDS = ["-timeout=20", "-rss_limit_mb=1024", "-max_len=4096"]
 
-ROW = "{:<12}{:>12}{:>9}{:>10}{:>7}{:>9}  {}"
+ROW = "{:<12}{:>13}{:>9}{:>7}{:>5}{:>11}{:>8}  {}"
 
 
-class Result(NamedTuple):
-    executions: int
-    edges_before: int
-    edges_after: int
-    new_inputs: int
-    failed: bool
+@dataclass
+class Result:
+    """A run of one target. Times are seconds of the clock, `cpu_seconds` of the processor."""
+
+    executions: int = 0
+    seconds: float = 0
+    cpu_seconds: float = 0
+    edges_before: int = 0
+    edges_after: int = 0
+    new_inputs: int = 0
+    last_new_edge: float = 0  # when, in seconds from the start
+    failed: bool = False
 
 
 def build_core() -> list[Path]:
@@ -52,9 +66,21 @@ def build(target: str, core: list[Path]) -> Path:
     return program
 
 
-def number(pattern: str, text: str, which: int) -> int:
-    found = re.findall(pattern, text)
-    return int(found[which]) if found else 0
+def read(lines: Iterable[str], log: TextIO, result: Result, begin: float) -> None:
+    """Takes the figures from what libFuzzer prints, as it prints it, and keeps the lines; "cov" counts edges."""
+    for line in lines:
+        log.write(line)
+        if found := re.search(r"cov: (\d+) ", line):
+            edges = int(found[1])
+            if "INITED" in line:
+                result.edges_before = edges
+            elif edges > result.edges_after >= result.edges_before > 0:
+                result.last_new_edge = time.monotonic() - begin
+            result.edges_after = edges
+        elif found := re.match(r"stat::number_of_executed_units:\s+(\d+)", line):
+            result.executions = int(found[1])
+        elif found := re.match(r"stat::new_units_added:\s+(\d+)", line):
+            result.new_inputs = int(found[1])
 
 
 def run(target: str, program: Path) -> Result:
@@ -63,43 +89,51 @@ def run(target: str, program: Path) -> Result:
     findings.mkdir(exist_ok=True)
     command = [program, *BOUNDS, f"-max_total_time={SECONDS}", "-print_final_stats=1"]
     command += [f"-artifact_prefix={findings}/{target}-", collected, HERE / "corpus" / target]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
-    (BUILD / f"{target}.log").write_text(done.stderr)
-    return Result(
-        executions=number(r"stat::number_of_executed_units:\s+(\d+)", done.stderr, -1),
-        edges_before=number(r"INITED\s+cov: (\d+)", done.stderr, 0),
-        edges_after=number(r"cov: (\d+) ", done.stderr, -1),
-        new_inputs=number(r"stat::new_units_added:\s+(\d+)", done.stderr, -1),
-        failed=done.returncode != 0,
-    )
+    result, begin = Result(), time.monotonic()
+    fuzzer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
+    with fuzzer.stderr, (BUILD / f"{target}.log").open("w", buffering=1) as log:
+        read(fuzzer.stderr, log, result, begin)
+    # Popen would not tell what the processor did for this child alone.
+    _, status, usage = os.wait4(fuzzer.pid, 0)
+    fuzzer.returncode = os.waitstatus_to_exitcode(status)
+    result.seconds = time.monotonic() - begin
+    result.cpu_seconds = usage.ru_utime + usage.ru_stime
+    result.failed = fuzzer.returncode != 0
+    return result
 
 
 def main() -> int:
+    arguments = sys.argv[1:]
+    recorded = "--record" in arguments
     known = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.c"))
-    targets = sys.argv[1:] or known
+    targets = [argument for argument in arguments if argument != "--record"] or known
     if unknown := set(targets) - set(known):
         sys.exit(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     core = build_core()
-    programs = {target: build(target, core) for target in targets}
-    print(ROW.format("target", "executions", "per s", "edges", "new", "inputs", ""))
+    programs = [build(target, core) for target in targets]
+    print(ROW.format("target", "executions", "per s", "edges", "new", "last at s", "inputs", ""))
     failed = 0
-    for target, program in programs.items():
-        result = run(target, program)
-        failed += result.failed
-        print(
-            ROW.format(
-                target,
-                result.executions,
-                result.executions // max(SECONDS, 1),
-                result.edges_after,
-                result.edges_after - result.edges_before,
-                result.new_inputs,
-                f"FINDING, see build/fuzz/{target}.log" if result.failed else "",
-            ),
-            flush=True,
-        )
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        for target, result in zip(targets, pool.map(run, targets, programs), strict=True):
+            failed += result.failed
+            print(row(target, result), flush=True)
+            if recorded:
+                record.add(target, result)
     print(f"{len(targets) - failed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def row(target: str, result: Result) -> str:
+    return ROW.format(
+        target,
+        result.executions,
+        round(result.executions / result.seconds),
+        result.edges_after,
+        result.edges_after - result.edges_before,
+        round(result.last_new_edge),
+        result.new_inputs,
+        f"FINDING, see build/fuzz/{target}.log" if result.failed else "",
+    )
 
 
 if __name__ == "__main__":
