@@ -420,11 +420,31 @@ mailbox_get_waiting(Mailbox *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(self->reader != NULL);
 }
 
+PyDoc_STRVAR(unread_at_doc,
+             "unread_at($self, seconds, /)\n--\n\n"
+             "How many of the messages had not expired at a time of time.monotonic(). Unlike "
+             "len(), it forgets none that have.");
+
+static PyObject *
+mailbox_unread_at(Mailbox *self, PyObject *time)
+{
+    double seconds = PyFloat_AsDouble(time);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    Py_ssize_t unread = 0;
+    for (size_t i = 0; i < self->count; i++) {
+        unread += self->slots[(self->head + i) & (self->room - 1)].expires > seconds ? 1 : 0;
+    }
+    return PyLong_FromSsize_t(unread);
+}
+
 static PyMethodDef mailbox_methods[] = {
     {"attach", (PyCFunction)mailbox_attach, METH_VARARGS, attach_doc},
     {"detach", (PyCFunction)mailbox_detach, METH_NOARGS, detach_doc},
     {"put", (PyCFunction)(void (*)(void))mailbox_put_method, METH_FASTCALL, put_doc},
     {"clear", (PyCFunction)mailbox_clear_method, METH_NOARGS, clear_doc},
+    {"unread_at", (PyCFunction)mailbox_unread_at, METH_O, unread_at_doc},
     {NULL, NULL, 0, NULL},
 };
 

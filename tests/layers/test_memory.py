@@ -145,6 +145,17 @@ async def test_channels_are_those_with_a_message_or_a_reader():
     assert layer.channels == {}
 
 
+async def test_expired_messages_are_seen_until_something_is_received():
+    """As test_expiry_unread of Channels' own suite has it."""
+    layer = InMemoryChannelLayer(expiry=0.05)
+    await layer.send("nobody", {})
+    await asyncio.sleep(0.06)
+    await layer.send("somebody", {})
+    assert set(layer.channels) == {"nobody", "somebody"}
+    await layer.receive("somebody")
+    assert layer.channels == {}
+
+
 async def test_groups_are_members_by_name():
     layer = InMemoryChannelLayer()
     await layer.group_add("group", "a")

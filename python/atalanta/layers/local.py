@@ -46,6 +46,7 @@ class LocalChannels:
         # Held where a group or a mailbox is looked at and then dropped; a destructor may call back.
         self._lock = threading.RLock()
         self._sweep_at = time.monotonic() + SWEEP_INTERVAL
+        self._last_look = 0.0
         self._channels_to_sweep: list[str] = []
         self._groups_to_sweep: list[str] = []
 
@@ -83,6 +84,7 @@ class LocalChannels:
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """Wait for the channel's next message. Cancelling loses nothing."""
+        self._last_look = time.monotonic()
         self._sweep_when_due()
         mailbox = self.hold(channel)
         try:
@@ -130,6 +132,7 @@ class LocalChannels:
         The loop gets its turn between slices of a large group. What one loop delivers to a group reaches
         every member in the same order; cancelling leaves nobody out.
         """
+        self._last_look = time.monotonic()
         self._sweep_when_due()
         members = self._groups.get(group)
         if members is None:
@@ -147,11 +150,15 @@ class LocalChannels:
                 self._forget_if_idle(channel)
 
     def channels(self) -> dict[str, Mailbox]:
-        """The channels with a message or a reader."""
+        """The channels with a message or a reader.
+
+        A message that has expired is one until anything is received or sent to a group: the moments at which
+        Channels' layer looks.
+        """
         return {
             channel: mailbox
             for channel, mailbox in list(self._mailboxes.items())
-            if len(mailbox) > 0 or mailbox.waiting
+            if mailbox.unread_at(self._last_look) > 0 or mailbox.waiting
         }
 
     def groups(self) -> dict[str, dict[str, float]]:
