@@ -18,6 +18,7 @@ from .support import GUARD, Browser, as_the_readme_says, complete_page  # noqa: 
 CHUNK = 256 * 1024
 MAX_FILE_SIZE = 64 * 1024 * 1024
 DATA = hashlib.shake_256(b"a film").digest(3 * 1024 * 1024 + 17)
+LARGE = DATA * 10  # more than sockets and a client's queue hold
 
 
 @pytest.fixture(scope="module")
@@ -141,29 +142,28 @@ def test_two_connections_do_not_write_to_one_file(site, name):
 
 
 def test_a_download_goes_on_where_it_was_cut_off(site, name):
-    uploaded(site, name, DATA)
+    uploaded(site, name, LARGE)
     with site.connect(f"/ws/download/{name}/") as websocket:
         received(websocket)
         first = websocket.recv(timeout=GUARD)
         websocket.socket.shutdown(socket.SHUT_RDWR)
-    assert first + downloaded(site, name, offset=len(first))[1] == DATA
-    assert downloaded(site, name, offset=len(DATA))[1] == b""
+    assert first + downloaded(site, name, offset=len(first))[1] == LARGE
+    assert downloaded(site, name, offset=len(LARGE))[1] == b""
 
 
 def test_a_client_that_reads_slowly_gets_everything(site, name):
-    data = DATA * 10  # more than sockets hold
-    uploaded(site, name, data)
+    uploaded(site, name, LARGE)
     with site.connect(f"/ws/download/{name}/") as slow:
         received(slow)
         # The server waits for this one, and serves others meanwhile.
         for _ in range(3):
-            assert len(downloaded(site, name)[1]) == len(data)
+            assert len(downloaded(site, name)[1]) == len(LARGE)
         got = hashlib.sha256()
         with pytest.raises(ConnectionClosed) as end:
             while True:
                 got.update(slow.recv(timeout=GUARD))
     assert end.value.rcvd.code == 1000
-    assert got.hexdigest() == hashlib.sha256(data).hexdigest()
+    assert got.hexdigest() == hashlib.sha256(LARGE).hexdigest()
 
 
 def test_everybody_sees_a_file_that_is_added(site, name):
