@@ -168,6 +168,7 @@ test-debug:
 
 # Tests in which several threads call the C core, or several loops run side by side. ThreadSanitizer takes the
 # interpreter's lock for what it is, so it reports what is touched without it; it stops at the first report.
+# It must not wait when a process ends, as it does: a uvloop in a daemon thread would meet an interpreter that is gone.
 THREADED := tests/ext/test_processes.py tests/ext/test_broadcast.py tests/ext/test_delivery.py tests/ext/test_mailbox.py \
 	tests/ext/test_turn.py tests/ext/test_timers.py tests/consumers tests/channels/test_layer_groups.py \
 	tests/channels/test_broadcast.py tests/layers/test_local.py tests/asgi/test_stats.py
@@ -182,7 +183,7 @@ test-threads: $(BUILD)/threads/test_threads $(VENV)/test-installed
 	CC=$(CC) ATALANTA_BUILD=thread $(BIN)/python setup.py -q build_ext --force \
 		--build-lib $(BUILD)/thread --build-temp $(BUILD)/thread/objects
 	tar -C python -c --exclude='*.so' --exclude=__pycache__ atalanta | tar -C $(BUILD)/thread -x
-	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 \
+	LD_PRELOAD="$$($(CC) -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1:atexit_sleep_ms=0 \
 	PYTHONPATH=$(abspath $(BUILD)/thread) $(BIN)/python $(PYTEST) -m "not slow" $(PARALLEL) -k "not fork" $(THREADED)
 
 # Foreign programs run under qemu: what they need comes from Debian's packages.
