@@ -161,6 +161,9 @@ call_transport(Protocol *self, PyObject *method)
 int
 protocol_close_transport(Protocol *self)
 {
+    if (self->transport == NULL || self->closing) {
+        return 0;
+    }
     self->closing = true;
     return call_transport(self, self->state->names.close);
 }

@@ -170,7 +170,8 @@ int protocol_wake_senders(Protocol *self);
 /* Takes the waiter of a send() that was cancelled off the list. */
 void protocol_forget_sender(Protocol *self, Waiter *waiter);
 
-/* transport.close(), harmless when there is no transport. 0, or -1. */
+/* transport.close(), once: asyncio's TLS transport forgets its connection at a second call, and an
+ * abort() after that does nothing. Harmless when there is no transport. 0, or -1. */
 int protocol_close_transport(Protocol *self);
 
 /* transport.abort(): drops what the peer does not take. 0, or -1. */

@@ -38,6 +38,15 @@ async def test_the_end_of_an_application_that_denies_half_a_response():
         assert connection.transport.calls[-1] == "close"
 
 
+async def test_a_transport_is_closed_once():
+    """asyncio's TLS transport forgets its connection when it is closed again, and can then not be aborted."""
+    connection = await denying()
+    await connection.send({"type": "websocket.http.response.body", "body": b"no"})
+    connection.shutdown()
+    connection.shutdown()
+    assert connection.transport.calls == ["close"]
+
+
 async def test_a_protocol_without_a_transport():
     """What a server may still call after the connection is lost."""
     connection = await opened()
