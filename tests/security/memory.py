@@ -1,6 +1,7 @@
 """The memory that this process has, for tests of what a client can make it take."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ STATUS = Path("/proc/self/status")
 # AddressSanitizer keeps what was given back for a while.
 needs_proc = pytest.mark.skipif(
     not STATUS.exists() or "asan" in os.environ.get("LD_PRELOAD", ""), reason="reads the resident memory from /proc"
+)
+
+needs_untouched_memory = pytest.mark.skipif(
+    hasattr(sys, "gettotalrefcount"), reason="a debug build of CPython fills all memory that it allocates"
 )
 
 
