@@ -261,19 +261,19 @@ fuzz-python: $(VENV)/test-installed
 
 test-autobahn: $(VENV)/test-installed
 	tests/autobahn/install.sh $(BUILD)/autobahn
-	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop asyncio --jobs 2
-	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop uvloop --jobs 2
+	$(BIN)/python -m tests.autobahn.run --suite $(BUILD)/autobahn --loop asyncio --jobs 2
+	$(BIN)/python -m tests.autobahn.run --suite $(BUILD)/autobahn --loop uvloop --jobs 2
 
 test-autobahn-tls: $(VENV)/test-installed
 	tests/autobahn/install.sh $(BUILD)/autobahn
-	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop asyncio --tls --jobs 2
-	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop uvloop --tls --jobs 2
+	$(BIN)/python -m tests.autobahn.run --suite $(BUILD)/autobahn --loop asyncio --tls --jobs 2
+	$(BIN)/python -m tests.autobahn.run --suite $(BUILD)/autobahn --loop uvloop --tls --jobs 2
 
 # Every offer of compression, with messages up to this many bytes: the large ones take most of the time.
 LARGEST ?= 131072
 test-autobahn-deflate: $(VENV)/test-installed
 	tests/autobahn/install.sh $(BUILD)/autobahn
-	$(BIN)/python tests/autobahn/run.py --suite $(BUILD)/autobahn --loop uvloop --jobs 2 \
+	$(BIN)/python -m tests.autobahn.run --suite $(BUILD)/autobahn --loop uvloop --jobs 2 \
 		--need-compression --cases '12.*' '13.*' --largest $(LARGEST) --timeout 1800
 
 $(VENV)/conformance-installed: $(VENV)/test-installed tests/conformance/requirements.txt

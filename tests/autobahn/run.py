@@ -2,7 +2,7 @@
 """Run the Autobahn WebSocket test suite against an ASGI echo server.
 
     tests/autobahn/install.sh build/autobahn
-    python tests/autobahn/run.py --suite build/autobahn
+    python -m tests.autobahn.run --suite build/autobahn
 
 uvicorn is started with the chosen WebSocket implementation on a free port of
 the loopback interface, and the suite's fuzzing client runs the chosen cases
@@ -28,6 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from ..server.running import free_port
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -195,12 +197,6 @@ def choose_cases(python, patterns, excluded, largest):
     if not chosen:
         raise RunError("no case is left to run")
     return sorted(chosen, key=in_order)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def tail(path, lines=25):

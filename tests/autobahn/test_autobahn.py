@@ -16,13 +16,14 @@ import pytest
 pytestmark = pytest.mark.slow
 
 HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 NO_PYTHON27 = 3  # what install.sh exits with when it finds none
 
 
 @pytest.fixture(scope="session")
 def suite():
     """The directory of the installed suite."""
-    directory = os.environ.get("AUTOBAHN_SUITE") or HERE.parent.parent / "build" / "autobahn"
+    directory = os.environ.get("AUTOBAHN_SUITE") or ROOT / "build" / "autobahn"
     # The Python that runs the tests makes the environment.
     environment = {"PYTHON3": sys.executable, **os.environ}
     done = subprocess.run(
@@ -54,13 +55,14 @@ RUNS = {
 def test_autobahn(run, suite, tmp_path):
     done = subprocess.run(
         [
-            sys.executable, HERE / "run.py",
+            sys.executable, "-m", "tests.autobahn.run",
             "--suite", suite,
             "--report", tmp_path,
             "--ws", os.environ.get("AUTOBAHN_WS", "atalanta:WebSocketProtocol"),
             "--loop", os.environ.get("AUTOBAHN_LOOP", "asyncio"),
             *RUNS[run],
         ],
+        cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from benchmarks import client, measure, report, run, workloads
+from benchmarks import client, measure, processes, report, run, workloads
 from benchmarks.servers import Server
 
 SCRIPT = pathlib.Path(__file__).resolve().parent / "misbehaving_server.py"
@@ -95,8 +95,7 @@ def test_a_server_that_refuses_some_connections_has_no_number():
 
 def load_run(server_mode, mode, *arguments):
     """The finished load client, and its counts."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
+    port = str(processes.free_port())
     served = subprocess.Popen([sys.executable, str(SCRIPT), server_mode, port])
     try:
         until_it_listens(int(port))

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+from ..server.running import free_port
 from .client import DEADLINE, Client
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -240,12 +241,6 @@ class Server:
             assert time.monotonic() < deadline, f"the application logged {log} and no more"
             time.sleep(0.02)
         return log
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def make_certificate(directory):

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from atalanta import __version__
 
+from ..server.running import free_port
 from .running import GUARD, answers, manage, runserver, until
 
 
@@ -73,10 +74,8 @@ def test_pages_static_files_and_websockets(tmp_path):
 
 def test_the_log_is_daphnes(tmp_path):
     """Lines of `django.channels.server` for the same requests."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     apps = ["daphne", "django.contrib.staticfiles", "shop"]
-    where = f"127.0.0.1:{port}"
+    where = f"127.0.0.1:{free_port()}"
     with runserver(tmp_path, "--noreload", settings={"INSTALLED_APPS": apps}, where=where) as server:
         assert "ASGI/Daphne" in server.log
         visit(server)

@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import trustme
 from websockets.exceptions import InvalidHandshake
 from websockets.sync.client import connect, unix_connect
 
+from ..server.running import free_port
 from .pages import ROOT, File
 
 PROJECT = Path(__file__).with_name("project")
@@ -115,11 +115,6 @@ def make_certificate(directory, words):
         (directory / words[words.index("--ssl-certfile") + 1]).write_bytes(chain)
         key = directory / words[words.index("--ssl-keyfile") + 1]
         key.write_bytes(certificate.private_key_pem.bytes())
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 class Served:

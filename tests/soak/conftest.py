@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from ..server.running import free_port
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START = 20  # seconds
 
@@ -36,9 +38,7 @@ class Served:
 @pytest.fixture(params=["asyncio", "uvloop"])
 def served(request):
     """A server in a process of its own, with the HTTP class and the WebSocket class."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "uvicorn", "--app-dir", pathlib.Path(__file__).parent, "application:app"]
     command += ["--http", "atalanta:HttpProtocol", "--ws", "atalanta:WebSocketProtocol", "--loop", request.param]
     command += ["--port", str(port), "--log-level", "error", "--no-access-log", "--backlog", "4096"]
