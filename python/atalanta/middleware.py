@@ -213,7 +213,8 @@ class Mounted:
     """ASGI middleware for an application that is mounted at `root_path`, or where the scope already says.
 
     The application's path begins with it, as ASGI and the routers of Channels and Starlette have it, whether
-    the proxy has left it in the request or has taken it away.
+    the proxy has left it in the request or has taken it away. A root path of the scope that ends
+    in "/" loses it: the rest of the path begins with one, or Django and Starlette find no route for it.
     """
 
     def __init__(self, app: Application, root_path: str = "") -> None:
@@ -222,7 +223,9 @@ class Mounted:
 
     # No coroutine of its own: a WebSocket would be resumed through it with every message.
     def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
-        if scope["type"] in ("http", "websocket") and (root_path := scope["root_path"] or self.root_path):
+        if scope["type"] in ("http", "websocket") and (
+            root_path := scope["root_path"].rstrip("/") or self.root_path
+        ):
             # A copy: the log goes on showing the path as it came.
             scope = {**scope, "root_path": root_path}
             if not _begins_with(scope["path"], root_path):

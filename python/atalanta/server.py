@@ -134,7 +134,7 @@ class Config(uvicorn.Config):
         options = self.options
         app = CleanHeaders(app)
         if options.root_path or options.proxy_headers:
-            app = Mounted(app, options.root_path)
+            app = Mounted(app, options.root_path.rstrip("/"))
         if options.http_timeout:
             app = HttpTimeout(app, options.http_timeout)
         if self.action_logger is not None:

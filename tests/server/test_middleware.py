@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from atalanta.middleware import CleanHeaders, Mounted
+from atalanta.server import Config
+from atalanta.sources import merged
 
 
 def seen_through(middleware, kind="http", *arguments, **given):
@@ -46,6 +48,26 @@ def test_a_mounted_application(kind, root_path, path, raw_path, seen, raw_seen):
 def test_the_root_path_of_the_scope_goes_first():
     scope = seen_through(Mounted, "http", "/shop", root_path="/other", path="/a", raw_path=b"/a")
     assert (scope["root_path"], scope["path"]) == ("/other", "/other/a")
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("path", ["/a", "/shop/a"])
+@pytest.mark.parametrize("given", ["/shop", "/shop/"])
+def test_one_slash_stands_between_the_root_path_and_the_rest(kind, path, given):
+    of_the_scope = seen_through(Mounted, kind, root_path=given, path=path, raw_path=path.encode())
+
+    def command(application):
+        return Config(application, merged({"root_path": given})).wrapped(application)
+
+    of_the_option = seen_through(command, kind, method="POST", path=path, raw_path=path.encode())
+    for scope in (of_the_scope, of_the_option):
+        assert (scope["root_path"], scope["path"], scope["raw_path"]) == ("/shop", "/shop/a", b"/shop/a")
+
+
+@pytest.mark.parametrize("path", ["/", "/a"])
+def test_a_root_path_that_is_a_slash_is_none(path):
+    scope = seen_through(Mounted, "http", root_path="/", path=path, raw_path=path.encode())
+    assert (scope["path"], scope["raw_path"]) == (path, path.encode())
 
 
 def test_headers_with_underscores_are_dropped():

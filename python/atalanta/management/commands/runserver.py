@@ -225,6 +225,7 @@ class Command(RunserverCommand):
             kind = type(application).__name__
             raise CommandError(f"ASGI_APPLICATION {path!r} is no application: {kind} cannot be called")
         if root_path := getattr(settings, "FORCE_SCRIPT_NAME", None):
+            # As it is, also with a "/" at its end: Django takes this very setting away from the path.
             application = Mounted(application, root_path)
         if options.get("use_static_handler") and (settings.DEBUG or options.get("insecure_serving")):
             from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
