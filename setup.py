@@ -50,6 +50,8 @@ EXT = [
     "dispatcher",
     "entry",
     "events",
+    "free_list",
+    "functions",
     "group",
     "incoming",
     "lent_buffer",

@@ -1,4 +1,4 @@
-/* What all types of the extension share: the module's state, interned names, free lists.
+/* What all types of the extension share: the module's state and its interned names.
  *
  * Every type keeps a borrowed pointer to this state in its instances; the type's reference to its
  * module keeps the state alive. There is no static PyObject anywhere. */
@@ -13,6 +13,7 @@
 
 #include "../core/mask.h"
 #include "counters.h"
+#include "free_list.h"
 
 /* Names used as attribute, key or value on the way of every connection: X(field, "text"). */
 #define ATALANTA_NAMES(X)                                                                         \
@@ -112,41 +113,38 @@
     X(turn)                                                                                       \
     X(waiter)
 
+/* Other objects of the module's own: X(name). */
+#define ATALANTA_OBJECTS(X)                                                                       \
+    X(parse_error)         /* exception class, a subclass of ValueError */                        \
+    X(client_disconnected) /* exception class, a subclass of OSError */                           \
+    X(cancelled_error)     /* asyncio.CancelledError */                                           \
+    X(current_tasks)       /* asyncio's dict from loop to running task, or NULL */                \
+    X(current_task)        /* asyncio.current_task, where there is no such dict */                \
+    X(enter_task)          /* asyncio.tasks._enter_task, likewise */                              \
+    X(leave_task)          /* asyncio.tasks._leave_task, likewise */                              \
+    X(get_running_loop)    /* asyncio's, which gives None where no loop runs */                   \
+    X(deepcopy)            /* copy.deepcopy */                                                    \
+    X(loop_states)         /* WeakKeyDictionary: event loop -> LoopState */                       \
+    X(last_loop)           /* weak reference to the loop asked for last, or NULL */               \
+    X(last_loop_state)     /* its LoopState */                                                    \
+    X(status_phrases)      /* http.client.responses */                                            \
+    X(context_keyword)     /* ("context",) */                                                     \
+    X(receive_event)       /* {"type": "websocket.receive"}, copied for each message */           \
+    X(handler_names)       /* dict: type of an event -> name of the consumer's handler */         \
+    X(asgi_versions)       /* scope["asgi"], copied for each connection */                        \
+    X(scope_template)      /* a scope with all its keys in their order, likewise */
+
 /* PyArg_ParseTupleAndKeywords takes char **, and changes nothing. */
 #define KEYWORD_LIST(names) ((char **)(uintptr_t)(names))
-
-#define FREE_LIST_SIZE 64
-
-/* Memory of dead objects of one type, kept for the next ones; each keeps its reference to the
- * type, which the allocator needs to free it. */
-typedef struct {
-    PyObject *items[FREE_LIST_SIZE];
-    int count;
-} free_list;
 
 typedef struct {
     const ws_mask_kernel *mask;
 #define ATALANTA_FIELD(name) PyTypeObject *name##_type;
     ATALANTA_TYPES(ATALANTA_FIELD)
 #undef ATALANTA_FIELD
-    PyObject *parse_error;         /* exception class, a subclass of ValueError */
-    PyObject *client_disconnected; /* exception class, a subclass of OSError */
-    PyObject *cancelled_error;     /* asyncio.CancelledError */
-    PyObject *current_tasks;       /* asyncio's dict from loop to running task, or NULL */
-    PyObject *current_task;        /* asyncio.current_task, where there is no such dict */
-    PyObject *enter_task;          /* asyncio.tasks._enter_task and _leave_task, likewise */
-    PyObject *leave_task;
-    PyObject *get_running_loop; /* asyncio's, which gives None where no loop runs */
-    PyObject *deepcopy;         /* copy.deepcopy */
-    PyObject *loop_states;      /* WeakKeyDictionary: event loop -> LoopState */
-    PyObject *last_loop;        /* weak reference to the loop asked for last, or NULL */
-    PyObject *last_loop_state;  /* its LoopState */
-    PyObject *status_phrases;   /* http.client.responses */
-    PyObject *context_keyword;  /* ("context",) */
-    PyObject *receive_event;    /* {"type": "websocket.receive"}, copied for each message */
-    PyObject *handler_names;    /* dict: type of an event -> name of the consumer's handler */
-    PyObject *asgi_versions;    /* scope["asgi"], copied for each connection */
-    PyObject *scope_template;   /* a scope with all its keys in their order, likewise */
+#define ATALANTA_FIELD(name) PyObject *name;
+    ATALANTA_OBJECTS(ATALANTA_FIELD)
+#undef ATALANTA_FIELD
     counters *counters;
     free_list awaitables;
     free_list waiters;
@@ -161,14 +159,6 @@ extern struct PyModuleDef atalanta_module;
 
 /* The state for an object whose type was made by this module, or derives from one that was. */
 module_state *module_state_of(PyObject *object);
-
-/* An object of `type` (which has a fixed size and GC) from the free list or from the allocator:
- * not tracked yet, all fields behind the header undefined. New reference. */
-PyObject *free_list_new(free_list *list, PyTypeObject *type);
-
-/* Ends an untracked object whose fields are all cleared: parks its memory, or frees it and drops
- * its reference to the type. */
-void free_list_dealloc(free_list *list, PyObject *object);
 
 /* The exception that is set, and then is not any more: an instance with its traceback, as
  * PyErr_GetRaisedException of Python 3.12 gives it. New reference. */
