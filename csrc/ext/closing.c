@@ -175,11 +175,9 @@ linger(Protocol *self)
     if (!half || self->transport == NULL) {
         return protocol_close_transport(self);
     }
-    PyObject *result = PyObject_CallMethodNoArgs(self->transport, self->state->names.write_eof);
-    if (result == NULL) {
+    if (protocol_call_transport(self, self->state->names.write_eof) < 0) {
         return -1;
     }
-    Py_DECREF(result);
     return protocol_resume_reading(self);
 }
 

@@ -283,14 +283,6 @@ ask_transport(const Protocol *connection, PyObject *method)
     return result;
 }
 
-static int
-tell_transport(const Protocol *connection, PyObject *method)
-{
-    PyObject *result = ask_transport(connection, method);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 /* Whether the transport is there and not closing, so that the descriptor is its socket's. 1, 0, or
  * -1. */
 static int
@@ -327,7 +319,7 @@ poller_resume(Protocol *connection)
 static int
 take_over(Poller *self, Protocol *connection)
 {
-    if (tell_transport(connection, connection->state->names.pause_reading) < 0) {
+    if (protocol_call_transport(connection, connection->state->names.pause_reading) < 0) {
         return -1;
     }
     const int open = transport_is_open(connection);
@@ -335,7 +327,7 @@ take_over(Poller *self, Protocol *connection)
         return open;
     }
     if (!poller_watch(self, connection)) {
-        return tell_transport(connection, connection->state->names.resume_reading);
+        return protocol_call_transport(connection, connection->state->names.resume_reading);
     }
     connection->reading = READ_BY_POLLER;
     return 0;
@@ -370,7 +362,7 @@ give_back(Protocol *connection)
 {
     poller_leave(connection);
     connection->reading = READ_BY_TRANSPORT;
-    return tell_transport(connection, connection->state->names.resume_reading);
+    return protocol_call_transport(connection, connection->state->names.resume_reading);
 }
 
 /* Whether the transport's socket is still for us to read. 1, 0 (then it is not watched any more),

@@ -144,9 +144,8 @@ protocol_dealloc(Protocol *self)
 
 /* ---- For the other units ---- */
 
-/* transport.<method>(), when there is a transport. */
-static int
-call_transport(Protocol *self, PyObject *method)
+int
+protocol_call_transport(Protocol *self, PyObject *method)
 {
     if (self->transport == NULL) {
         return 0;
@@ -165,13 +164,13 @@ protocol_close_transport(Protocol *self)
         return 0;
     }
     self->closing = true;
-    return call_transport(self, self->state->names.close);
+    return protocol_call_transport(self, self->state->names.close);
 }
 
 int
 protocol_abort_transport(Protocol *self)
 {
-    return call_transport(self, self->state->names.abort);
+    return protocol_call_transport(self, self->state->names.abort);
 }
 
 int
@@ -182,7 +181,8 @@ protocol_pause_reading(Protocol *self)
     }
     self->reading_paused = true;
     self->state->counters->read_pauses++;
-    return poller_pause(self) ? 0 : call_transport(self, self->state->names.pause_reading);
+    return poller_pause(self) ? 0
+                              : protocol_call_transport(self, self->state->names.pause_reading);
 }
 
 int
@@ -402,7 +402,7 @@ protocol_resume_reading(Protocol *self)
     if (resumed != 0) {
         return resumed < 0 ? -1 : 0;
     }
-    return call_transport(self, self->state->names.resume_reading);
+    return protocol_call_transport(self, self->state->names.resume_reading);
 }
 
 /* Too much that the application does not take: stop reading until it has. */
@@ -551,15 +551,15 @@ static PyObject *
 protocol_end(Protocol *self, PyObject *args)
 {
     int code;
-    const char *option;
+    const char *limit;
     PyObject *reason;
-    if (!PyArg_ParseTuple(args, "iUs:_end", &code, &reason, &option)) {
+    if (!PyArg_ParseTuple(args, "iUs:_end", &code, &reason, &limit)) {
         return NULL;
     }
     if (code < 0 || !ws_close_code_valid((uint32_t)code)) {
         return PyErr_Format(PyExc_ValueError, "_end: %d is no close code to send", code);
     }
-    int counted_as = limit_from_name(option);
+    int counted_as = limit_from_name(limit);
     if (counted_as < 0 ||
         closing_end_open(self, (limit_kind)counted_as, (uint16_t)code, reason) < 0) {
         return NULL;

@@ -170,6 +170,9 @@ int protocol_wake_senders(Protocol *self);
 /* Takes the waiter of a send() that was cancelled off the list. */
 void protocol_forget_sender(Protocol *self, Waiter *waiter);
 
+/* transport.<method>(), harmless when there is no transport. 0, or -1. */
+int protocol_call_transport(Protocol *self, PyObject *method);
+
 /* transport.close(), once: asyncio's TLS transport forgets its connection at a second call, and an
  * abort() after that does nothing. Harmless when there is no transport. 0, or -1. */
 int protocol_close_transport(Protocol *self);
