@@ -1,5 +1,5 @@
-/* Broadcast: see broadcast.h. Depends on the writer for output and on the session to close who is
- * too slow. */
+/* Broadcast: see broadcast.h. Depends on the writer for output and on closing for who is too slow.
+ */
 #include "broadcast.h"
 
 #include "asgi.h"

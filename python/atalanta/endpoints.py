@@ -153,8 +153,8 @@ def certificate_of(options: SimpleNamespace, endpoints: Sequence[Endpoint]) -> t
 
 
 def open_sockets(endpoint: Endpoint) -> list[socket.socket]:
-    """Bound sockets, not listening yet; several for a host name with several addresses. Raises
-    ListenError."""
+    """Sockets that listen (an inherited one as it is); several for a host name with several addresses.
+    Raises ListenError."""
     if endpoint.fileno is not None:
         return [_inherited_socket(endpoint.fileno)]
     if endpoint.path is not None:
