@@ -2,7 +2,7 @@
 #include "counters.h"
 
 #include "broadcast.h"
-#include "protocol.h"
+#include "writer.h"
 
 #define ATALANTA_NAME(suffix, name) name,
 static const char *const refusal_names[] = {ATALANTA_REFUSALS(ATALANTA_NAME)};
@@ -128,14 +128,8 @@ add_transport(const Protocol *connection, queued_bytes *sum)
     if (connection->transport == NULL || !may_hold) {
         return 0;
     }
-    PyObject *size = PyObject_CallMethodNoArgs(connection->transport,
-                                               connection->state->names.get_write_buffer_size);
-    if (size == NULL) {
-        return -1;
-    }
-    size_t held = PyLong_AsSize_t(size);
-    Py_DECREF(size);
-    if (held == (size_t)-1 && PyErr_Occurred()) {
+    size_t held;
+    if (writer_transport_held(connection, &held) < 0) {
         return -1;
     }
     sum->sent += held;

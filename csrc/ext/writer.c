@@ -94,6 +94,19 @@ writer_detach(Protocol *self)
 }
 
 int
+writer_transport_held(const Protocol *self, size_t *held)
+{
+    PyObject *size =
+        PyObject_CallMethodNoArgs(self->transport, self->state->names.get_write_buffer_size);
+    if (size == NULL) {
+        return -1;
+    }
+    *held = PyLong_AsSize_t(size);
+    Py_DECREF(size);
+    return *held == (size_t)-1 && PyErr_Occurred() ? -1 : 0;
+}
+
+int
 writer_append(Protocol *self, const void *data, size_t n)
 {
     return byte_buffer_append(&self->output.gathered, data, n);
@@ -134,14 +147,8 @@ direct_write_allowed(Protocol *self)
         return 0;
     }
     if (output->may_hold) {
-        PyObject *size =
-            PyObject_CallMethodNoArgs(self->transport, self->state->names.get_write_buffer_size);
-        if (size == NULL) {
-            return -1;
-        }
-        size_t held = PyLong_AsSize_t(size);
-        Py_DECREF(size);
-        if (held == (size_t)-1 && PyErr_Occurred()) {
+        size_t held;
+        if (writer_transport_held(self, &held) < 0) {
             return -1;
         }
         output->may_hold = held != 0;

@@ -14,6 +14,9 @@ int writer_attach(Protocol *self);
 /* Forgets the descriptor and what was gathered: bytes must never reach a stranger's socket. */
 void writer_detach(Protocol *self);
 
+/* The bytes that the transport, which must be there, holds and has not sent. 0, or -1. */
+int writer_transport_held(const Protocol *self, size_t *held);
+
 /* Gathers bytes. 0, or -1 with MemoryError. */
 int writer_append(Protocol *self, const void *data, size_t n);
 
