@@ -7,6 +7,8 @@ import struct
 import time
 from dataclasses import dataclass
 
+from ..asgi.client import apply_mask, frame_header
+
 DEADLINE = 4.0
 """Seconds for anything that a server has to do; reached only by one that does not do it."""
 
@@ -48,26 +50,13 @@ def request(target, headers=(), *, method="GET", **changed):
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def masked(data, mask):
-    stream = (mask * (len(data) // 4 + 1))[: len(data)]
-    return (int.from_bytes(data, "little") ^ int.from_bytes(stream, "little")).to_bytes(len(data), "little")
-
-
 def frame(opcode, payload=b"", *, fin=True, rsv=0, mask=True, announced=None):
     """One frame. `announced` is a length for the header that differs from the payload's."""
     payload = payload.encode() if isinstance(payload, str) else payload
     size = len(payload) if announced is None else announced
-    first, flag = (0x80 if fin else 0) | rsv << 4 | opcode, 0x80 if mask else 0
-    if size < 126:
-        head = struct.pack("!BB", first, flag | size)
-    elif size < 65536:
-        head = struct.pack("!BBH", first, flag | 126, size)
-    else:
-        head = struct.pack("!BBQ", first, flag | 127, size)
-    if not mask:
-        return head + payload
-    key = os.urandom(4)
-    return head + key + (masked(payload, key) if payload else b"")
+    key = os.urandom(4) if mask else None
+    head = frame_header(opcode, size, fin=fin, rsv=rsv, mask=key)
+    return head + (apply_mask(payload, key) if mask else payload)
 
 
 def close_frame(code=None, reason=""):
