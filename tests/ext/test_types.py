@@ -377,12 +377,16 @@ def test_a_closed_loop_is_not_kept():
 # ---- The interpreter ----
 
 
+# Not what took long, on a busy machine.
+PRELUDE = "import logging\nlogging.getLogger('asyncio').setLevel(logging.ERROR)\n"
+
+
 def python(code):
     """Runs code in a fresh interpreter in development mode; its exit status and what it said."""
     root = str(Path(__file__).resolve().parents[2] / "tests")
     path = os.pathsep.join([root, *(entry for entry in sys.path if entry)])
     result = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", code],
+        [sys.executable, "-X", "dev", "-c", PRELUDE + code],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
