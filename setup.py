@@ -85,7 +85,7 @@ BUILDS = {
     "thread": (["-O1", "-g", "-fsanitize=thread", "-UNDEBUG"], ["-fsanitize=thread"]),
     # The two are called where a process of the tests ends without C's exit().
     "coverage": (
-        ["-O0", "-g", "--coverage"],
+        ["-O0", "-g", "--coverage", "-fprofile-update=atomic"],
         ["--coverage", "-Wl,-u,__gcov_dump", "-Wl,-u,__gcov_reset"],
     ),
 }
