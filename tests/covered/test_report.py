@@ -13,9 +13,11 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def report():
+    sys.path.insert(0, str(HERE))  # as for the program
     spec = importlib.util.spec_from_file_location("covered_report", HERE / "report.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(HERE))
     return module
 
 
@@ -58,6 +60,51 @@ def test_a_line_of_a_header_counts_once(report, monkeypatch):
         "csrc/ext/x.h": report.Counted(1, 2, [], {3: 1}),
         "csrc/ext/x.c": report.Counted(2, 4, [7], {8: 2}),
     }
+
+
+LIST = """# Remarks about all of it.
+
+# The reason,
+# in two lines.
+one.c 2: if (a && b) {
+two.c 1: return: x;
+
+# Another.
+one.c 1: if (a && b) {
+"""
+
+
+def test_a_list_has_how_many_branches_of_each_line(report, tmp_path):
+    (tmp_path / "list.txt").write_text(LIST)
+    known = report.read_known(tmp_path / "list.txt")
+    assert known == {("one.c", "if (a && b) {"): 3, ("two.c", "return: x;"): 1}
+
+
+@pytest.mark.parametrize("wrong", ["one.c 1: x", "# Why.\none.c x: x", "# Why.\none.c 1 x", "# Why.\none.c: x"])
+def test_a_line_needs_its_reason_and_its_form(report, tmp_path, wrong):
+    (tmp_path / "list.txt").write_text(wrong)
+    with pytest.raises(ValueError, match=r"list\.txt"):
+        report.read_known(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    "branches, fine, told",
+    [(2, True, ""), (3, False, "1 branch(es) not taken, and not listed: if (x) {"), (1, True, "1 branch(es) listed")],
+)
+def test_a_branch_that_is_not_listed_fails_one_that_is_taken_is_told(report, tmp_path, monkeypatch, capsys, branches, fine, told):
+    (tmp_path / "x.c").write_text("\n    if (x) {\n")
+    (tmp_path / "list.txt").write_text("# Why.\nx.c 2: if (x) {\n")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "KNOWN", tmp_path / "list.txt")
+    assert report.compare_with_list({"x.c": report.Counted(2, 4, [], {2: branches})}) is fine
+    said = capsys.readouterr()
+    assert told in said.out + said.err
+
+
+def test_every_line_of_the_list_is_in_the_source(report):
+    for file, text in report.read_known(report.KNOWN):
+        lines = [line.strip() for line in (report.ROOT / "csrc/ext" / file).read_text().splitlines()]
+        assert text in lines, (file, text)
 
 
 def test_without_any_counts_it_fails(report, monkeypatch):

@@ -171,6 +171,42 @@ def group_replace():
 
 
 @case("mailboxes")
+def group_add_to_many():
+    group, _ = group_of(300)  # CPython has the small numbers ready
+    return functools.partial(group.add, "one more", _core.Mailbox(10, 60))
+
+
+@case("mailboxes")
+def group_discard_of_many():
+    group, _ = group_of(300)
+    return functools.partial(group.discard, "290")
+
+
+def while_sending(name, change):
+    """A change of a group whose list of members a delivery shares."""
+
+    def prepare():
+        group, mailboxes = group_of(5)
+        delivery = group.send({"type": "x"})
+        return functools.partial(change, group, mailboxes), functools.partial(deliver_to_the_end, delivery)
+
+    prepare.__name__ = f"{name}_while_sending"
+    case("mailboxes")(prepare)
+
+
+while_sending("group_renew", lambda group, mailboxes: group.add("1", mailboxes[1]))
+while_sending("group_replace", lambda group, mailboxes: group.add("1", mailboxes[2]))
+
+
+@case("mailboxes")
+def group_expire_while_sending():
+    group = _core.Group(1e-9)
+    group.add("channel", _core.Mailbox(10, 60))
+    delivery = group.send({"type": "x"})
+    return group.expire, functools.partial(deliver_to_the_end, delivery)
+
+
+@case("mailboxes")
 def group_void():
     group = _core.Group(1e-9)
     for number in range(3):
@@ -210,6 +246,32 @@ def events_take():
 async def events_wait():
     events = _core.Events(None, _core.Mailbox(10, 60)).__await__()
     return functools.partial(next, events), events.close
+
+
+@case("mailboxes")
+async def second_reader():
+    mailbox = _core.Mailbox(10, 60)
+    first, second = (_core.Events(None, mailbox).__await__() for _ in range(2))
+    next(first)
+
+    def after():
+        first.close()
+        second.close()
+
+    return functools.partial(next, second), after
+
+
+@case("mailboxes")
+def mailbox_expires_behind():
+    mailbox = _core.Mailbox(10, 60)
+    mailbox.put({"type": "x"})
+    mailbox.put({"type": "y"}, 1e-9)
+    return functools.partial(mailbox.put, {"type": "z"}), mailbox.clear
+
+
+@case("mailboxes")
+async def after_resumes():
+    return _core.after_resumes
 
 
 @case("mailboxes")

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import socket
 from types import SimpleNamespace
 
 from asgi.deflate import Codec
@@ -9,7 +10,19 @@ from atalanta import _core
 from atalanta.protocol import Compression
 from atalanta.settings import Settings
 from ext.allocation_cases import END, PIECES, WHOLE, case, lose
-from ext.connection import REQUEST, Connection, FakeTransport, client_frames, connect, deliver, opened, text
+from ext.connection import (
+    REQUEST,
+    Connection,
+    FakeTransport,
+    Loop,
+    PlainTransport,
+    client_frames,
+    connect,
+    deliver,
+    opened,
+    read,
+    text,
+)
 from ext.reference import BINARY, CONT, MASK, TEXT, encode
 
 # ---- Connections ----
@@ -118,6 +131,43 @@ async def send_rejection():
     connection = await asked()
     await connection.receive()
     return functools.partial(connection.send({"type": "websocket.close"}).send, None), lose(connection)
+
+
+# The memory for the head of an answer grows behind its first 256 bytes: `padding` decides at which piece.
+
+
+def answering(name, padding, events, request=REQUEST, **options):
+    async def prepare():
+        connection = await asked(request, **options)
+        await connection.receive()
+
+        def answer():
+            for event in events:
+                try:
+                    connection.send(event).send(None)
+                except StopIteration:
+                    pass
+
+        return answer, lose(connection)
+
+    prepare.__name__ = f"{name}_{padding}"
+    case("heads")(prepare)
+
+
+def padded(name, paddings, *events):
+    for padding in paddings:
+        answering(name, padding, events, default_headers=[(b"x-pad", b"x" * padding), (b"x-two", b"22")])
+
+
+DENY = {"type": "websocket.http.response.start", "status": 404, "headers": [(b"x-a", b"11")]}
+BODY = {"type": "websocket.http.response.body", "body": b"no"}
+padded("accept", range(82, 122, 2), {"type": "websocket.accept", "headers": [(b"x-a", b"11")]})
+padded("denial", range(178, 230, 4), DENY, BODY)
+padded("denial_in_chunks", range(180, 186, 2), DENY, {**BODY, "more_body": True}, BODY)
+padded("rejection", range(120, 220, 4), {"type": "websocket.close"})
+for padding in range(50, 106, 2):
+    subprotocol = {"type": "websocket.accept", "subprotocol": "x" * padding}
+    answering("subprotocol", padding, [subprotocol], DEFLATE, compression=Compression())
 
 
 def sending(name, make, message):
@@ -250,6 +300,10 @@ async def refuse_for_number():
     return functools.partial(connection.data_received, REQUEST), functools.partial(lose_all, [*others, connection])
 
 
+def divide(*args):
+    return 1 // 0
+
+
 def lose_all(connections):
     for connection in connections:
         connection.connection_lost(None)
@@ -372,6 +426,77 @@ timers_due("pong_overdue", ping_interval=0.001, ping_timeout=0.001)
 timers_due("close_overdue", close_timeout=0.001)
 
 
+# ---- Plain sockets, which are received from past their transport ----
+
+
+async def plain(**options):
+    """A connection with a socket of its own and a loop of its own, the other end, and what to do after."""
+    ours, peer = socket.socketpair()
+    connection = connect(None, PlainTransport(socket=ours), loop=Loop(), **options)
+    connection.transport.protocol = connection
+    await connection.receive()
+    await connection.send({"type": "websocket.accept"})
+
+    def after():
+        connection.connection_lost(None)
+        vars(connection.loop).clear()
+        ours.close()
+        peer.close()
+
+    return connection, peer, after
+
+
+@case("sockets")
+async def first_connection_of_a_loop():
+    return functools.partial(Connection, loop=Loop())
+
+
+@case("sockets")
+async def connection_made_with_a_socket():
+    ours, peer = socket.socketpair()
+    connection = Connection()
+
+    def after():
+        connection.connection_lost(None)
+        ours.close()
+        peer.close()
+
+    return functools.partial(connection.connection_made, PlainTransport(socket=ours)), after
+
+
+@case("sockets")
+async def poller_takes_over():
+    connection, _, after = await plain()
+    data = client_frames("x")
+    connection.get_buffer(-1)[: len(data)] = data
+    return functools.partial(connection.buffer_updated, len(data)), after
+
+
+def polled(name, data, **options):
+    """What the loop calls when the socket is ready."""
+
+    async def prepare():
+        connection, peer, after = await plain(**options)
+        connection.limit_exceeded = divide
+        read(connection, client_frames("x"))
+        peer.send(data)
+        return connection.loop.poller, after
+
+    prepare.__name__ = f"poller_{name}"
+    case("sockets")(prepare)
+
+
+polled("receives", client_frames("y", "z"))
+polled("part_of_a_large_one", encode(BINARY, bytes(100_000), mask=MASK)[:5000])
+polled("reports", encode(BINARY, bytes(200_000), mask=MASK)[:100], max_message_size=100_000)
+
+
+@case("sockets")
+async def send_large_to_a_socket():
+    connection, _, after = await plain()
+    return functools.partial(connection.send(text("x" * 100_000)).send, None), after
+
+
 # ---- Broadcasts ----
 
 
@@ -420,11 +545,11 @@ async def attach():
 # ---- The way in ----
 
 
-def entry(**options):
+def entry(loop=None, **options):
     config = SimpleNamespace(loaded=True, ws_protocol_class=Connection)
     limits = {"first_request_timeout": 20.0, "max_undecided_size": 65536}
     kind = type("Front", (_core.Entry, asyncio.BufferedProtocol), {**limits, **options})
-    return kind(config, SimpleNamespace(connections=set()), {})
+    return kind(config, SimpleNamespace(connections=set()), {}, loop)
 
 
 @case("entry")
@@ -491,3 +616,13 @@ async def entry_shutdown():
     front = entry()
     front.connection_made(FakeTransport())
     return front.shutdown, functools.partial(front.connection_lost, None)
+
+
+@case("entry")
+async def entry_overdue():
+    """One that is overdue and one that is not: the loop is to look again."""
+    loop = Loop()
+    fronts = [entry(loop, first_request_timeout=limit, _overdue=lambda *args: None) for limit in (1e-9, 20.0)]
+    for front in fronts:
+        front.connection_made(FakeTransport())
+    return loop.later, functools.partial(lose_all, fronts)

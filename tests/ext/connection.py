@@ -69,10 +69,42 @@ class FakeTransport(asyncio.Transport):
         return 0
 
 
+class PlainTransport(FakeTransport):
+    """To the C core a transport of asyncio's, with a socket that it reads and writes past it."""
+
+    protocol = None
+
+    def abort(self):
+        self.calls.append("abort")
+
+    def get_protocol(self):
+        return self.protocol
+
+
+PlainTransport = type("_SelectorSocketTransport", (PlainTransport,), {"__module__": "asyncio.selector_events"})
+
+
+class Loop:
+    """The running loop, as one that nobody has asked for anything yet."""
+
+    def __getattr__(self, name):
+        return getattr(asyncio.get_running_loop(), name)
+
+    def call_later(self, delay, callback):
+        self.later = callback
+        return asyncio.get_running_loop().call_later(delay, callback)
+
+    def remove_reader(self, descriptor):
+        pass
+
+    def add_reader(self, descriptor, poller):
+        self.poller = poller
+
+
 class Connection(Protocol, asyncio.BufferedProtocol):
     """A connection whose application is given, or else driven by the test through `receive` and `send`."""
 
-    def __init__(self, app=None, **options):
+    def __init__(self, app=None, loop=None, **options):
         settings = {
             "max_message_size": 0,
             "ping_interval": 0.0,
@@ -84,7 +116,7 @@ class Connection(Protocol, asyncio.BufferedProtocol):
             "compression": None,
             "limits": Settings().core_limits,
         }
-        super().__init__(asyncio.get_running_loop(), **{**settings, **options})
+        super().__init__(loop or asyncio.get_running_loop(), **{**settings, **options})
         self.app = app
         self.task = None
         self.scope = self.receive = self.send = None

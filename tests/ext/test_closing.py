@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from .connection import FakeTransport, opened, text, turn
+from .connection import Connection, FakeTransport, Loop, opened, read, text, turn
+from .reference import CLOSE, MASK, encode
 from .test_session import denying, divide
 
 
@@ -90,3 +91,75 @@ async def test_sends_that_wait_are_woken_by_the_end():
     connection.connection_lost(None)
     await asyncio.wait([sending])
     assert "the connection is closed (code 1006)" in str(sending.exception())
+
+
+# ---- What the transport or the loop does meanwhile ----
+
+
+async def sender_that_waits():
+    """A connection on a loop of its own that takes no call any more, with a send() that waits to be woken."""
+    connection = await opened(loop=Loop())
+    connection.pause_writing()
+    sending = connection.send(text("x"))
+    sending.send(None).add_done_callback(id)
+    connection.loop.call_soon = lambda *args, **keywords: divide()
+    return connection, sending
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda connection: connection.eof_received(),
+        lambda connection: connection.connection_lost(None),
+        lambda connection: connection.data_received(encode(CLOSE, b"\x03\xe8", mask=MASK)),
+        lambda connection: connection.resume_writing(),
+        lambda connection: connection.shutdown(),
+    ],
+    ids=["end of input", "lost", "close frame", "resumed", "shutdown"],
+)
+async def test_a_loop_that_cannot_wake_a_sender_is_an_error_of_the_callback(end):
+    connection, sending = await sender_that_waits()
+    with pytest.raises(ZeroDivisionError):
+        end(connection)
+    del connection.loop.call_soon
+    connection.connection_lost(None)
+    sending.close()
+
+
+@pytest.mark.parametrize("method", ["write", "can_write_eof"])
+@pytest.mark.parametrize(
+    "data", [encode(CLOSE, b"\x03\xe8", mask=MASK), b"\xff\xff"], ids=["close frame", "protocol error"]
+)
+async def test_a_transport_that_loses_its_connection_while_that_closes(method, data):
+    connection = await opened()
+
+    def lose(*args):
+        connection.connection_lost(None)
+        return True
+
+    setattr(connection.transport, method, lose)
+    read(connection, data)
+    if connection.transport is not None:
+        connection.connection_lost(None)
+    assert (await connection.receive())["type"] == "websocket.disconnect"
+
+
+async def test_a_transport_that_loses_its_connection_while_the_application_closes():
+    connection = await opened()
+    connection.transport.write = lambda data: connection.connection_lost(None)
+    await connection.send({"type": "websocket.close", "code": 4000})
+    assert connection.transport is None and connection.close_code == 4000
+
+
+async def test_an_open_connection_is_not_refused():
+    connection = await opened()
+    connection._refuse(503, "", "busy", "limit_concurrency")
+    await turn()
+    assert connection.transport.written() == b"" and connection.close_code is None
+
+
+async def test_a_shutdown_before_there_is_a_transport():
+    connection = Connection()
+    connection.shutdown()
+    connection.connection_made(FakeTransport())
+    assert connection.transport.written() == b""

@@ -250,3 +250,76 @@ async def test_a_loop_that_takes_no_calls(monkeypatch):
         with pytest.raises(ZeroDivisionError):
             made()
     made()
+
+
+@pytest.mark.parametrize("limit", [0, -1, -1.0])
+async def test_without_a_limit_nothing_is_watched(monkeypatch, limit):
+    calls = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda *args: calls.append(args))
+    front = made(type("Unlimited", (Front,), {"first_request_timeout": limit}))
+    read(front, REQUEST[:20])
+    assert calls == [] and front.decided == []
+
+
+async def test_a_connection_made_while_others_end_has_all_watched_once(monkeypatch):
+    class Making(Front):
+        first_request_timeout = 1e-9
+
+        def _overdue(self, transport, begun):
+            super()._overdue(transport, begun)
+            made()
+
+    calls = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda delay, callback: calls.append(callback))
+    fronts = [made(Making), made()]
+    [watch] = calls
+    calls.clear()
+    watch()
+    assert [front.decided for front in fronts] == [[("overdue", False)], []]
+    assert len(calls) == 1
+
+
+async def test_a_loop_that_takes_no_more_calls_while_it_looks_for_overdue_ones(monkeypatch):
+    calls = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_later", lambda delay, callback: calls.append(callback))
+    front = made()
+    monkeypatch.setattr(loop, "call_later", None)
+    with pytest.raises(TypeError, match="not callable"):
+        calls[0]()
+    monkeypatch.undo()
+    assert front.decided == []
+    front.connection_lost(None)
+
+
+async def test_a_size_limit_as_large_as_can_be():
+    front = made(type("Boundless", (Front,), {"max_undecided_size": 2 * sys.maxsize + 1}))
+    read(front, REQUEST[:20])
+    assert front.decided == []
+    read(front, REQUEST[20:])
+    assert front.decided == [("upgrade", REQUEST)]
+
+
+async def test_an_empty_read_decides_nothing():
+    front = made()
+    front.data_received(b"")
+    read(front, REQUEST[:20])
+    front.data_received(b"")
+    assert front.decided == []
+
+
+async def test_an_entry_that_cannot_be_in_a_set():
+    front = type("Unhashable", (Front,), {"__hash__": None})()
+    with pytest.raises(TypeError, match="unhashable"):
+        front.connection_made(FakeTransport())
+    read(front, REQUEST)
+    assert front.decided == []
+    with pytest.raises(TypeError, match="unhashable"):
+        front.connection_lost(None)
+
+
+async def test_the_servers_connections_may_be_a_set_of_its_own_kind():
+    connections = type("Noted", (set,), {})()
+    config = SimpleNamespace(loaded=True, ws_protocol_class=Connection)
+    front = Entry(config, state(connections), {})
+    assert front.server_state.connections is connections

@@ -14,7 +14,7 @@ if hasattr(sys, "gettotalrefcount"):
 TESTS = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("group", ["functions", "parser", "mailboxes", "connections", "ends", "broadcasts", "coroutines", "entry"])
+@pytest.mark.parametrize("group", ["functions", "parser", "mailboxes", "connections", "heads", "ends", "sockets", "broadcasts", "coroutines", "entry"])
 def test_every_allocation_may_fail(group):
     path = os.pathsep.join([str(TESTS), *(entry for entry in sys.path if entry)])
     done = subprocess.run(

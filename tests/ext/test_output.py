@@ -7,11 +7,13 @@ import sys
 import pytest
 
 from atalanta import ClientDisconnected
+from atalanta._core import counters
 
 from .connection import (
     REQUEST,
     Connection,
     FakeTransport,
+    PlainTransport,
     between_tasks,
     client_frames,
     opened,
@@ -238,3 +240,79 @@ async def test_a_real_socket_that_is_full_loses_and_reorders_nothing(pair):
     await loop.sock_sendall(pair[1], encode(8, mask=MASK))
     assert await loop.sock_recv(pair[1], 100) == encode(8)
     assert await loop.sock_recv(pair[1], 100) == b""
+
+
+# ---- Transports that look like asyncio's ----
+
+
+@pytest.fixture
+async def plain():
+    """A connection with a PlainTransport, and the other end of its socket."""
+    ours, peer = socket.socketpair()
+    transport = PlainTransport(socket=ours)
+    connection = Connection()
+    connection.connection_made(transport)
+    connection.data_received(REQUEST)
+    await connection.receive()
+    await connection.send({"type": "websocket.accept"})
+    await turn()
+    assert peer.recv(1000).startswith(b"HTTP/1.1 101 ")
+    peer.setblocking(False)
+    yield connection, peer
+    if connection.transport is not None:
+        connection.connection_lost(None)
+    ours.close()
+    peer.close()
+
+
+@pytest.mark.parametrize("kind", [type("Named", (PlainTransport,), {"__module__": 5}), type("Other", (PlainTransport,), {})])
+async def test_a_transport_of_another_type_is_written_to_itself(kind):
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        connection = await opened(kind(socket=ours))
+        await connection.send(text("x"))
+        await turn()
+        assert payloads(connection.transport.written()) == [b"x"]
+
+
+async def test_a_transport_without_a_socket_is_written_to_itself():
+    connection = Connection()
+    connection.connection_made(PlainTransport())
+    connection.data_received(REQUEST)
+    await connection.receive()
+    await connection.send({"type": "websocket.accept"})
+    await turn()
+    assert connection.transport.written().startswith(b"HTTP/1.1 101 ")
+
+
+@pytest.mark.parametrize("size, error", [(-1, OverflowError), (None, TypeError)])
+async def test_a_transport_that_cannot_tell_what_it_holds(plain, size, error):
+    connection, peer = plain
+    connection.transport.get_write_buffer_size = lambda: size
+    connection.transport.calls.clear()
+    connection.pause_writing()  # so that the transport is asked again
+    with pytest.raises(error):
+        counters()
+    connection.transport.get_write_buffer_size = lambda: 0
+    connection.resume_writing()
+    assert counters()["queued_bytes_sent"] >= 0
+
+
+async def test_a_transport_that_loses_its_connection_while_it_is_asked(plain):
+    connection, peer = plain
+    connection.transport.is_closing = lambda: connection.connection_lost(None)
+    await connection.send(text("x" * 100_000))
+    assert connection.transport is None
+    with pytest.raises(BlockingIOError):
+        peer.recv(100)
+    assert await connection.receive() == {"type": "websocket.disconnect", "code": 1006}
+
+
+async def test_a_transport_that_loses_its_connection_while_it_is_written_to(plain):
+    connection, peer = plain
+    transport = connection.transport
+    transport.is_closing = lambda: True
+    transport.write = lambda data: connection.connection_lost(None)
+    await connection.send(text("x" * 100_000))
+    assert connection.transport is None
+    assert await connection.receive() == {"type": "websocket.disconnect", "code": 1006}

@@ -4,6 +4,9 @@ import asyncio
 
 import pytest
 
+from atalanta._core import Protocol
+from atalanta.settings import Settings
+
 from .connection import (
     REQUEST,
     Connection,
@@ -16,9 +19,10 @@ from .connection import (
     payloads,
     read,
     running,
+    text,
     turn,
 )
-from .reference import BINARY, MASK, encode
+from .reference import BINARY, MASK, TEXT, encode
 
 SHARED = 256 * 1024
 BUDGET = 128
@@ -245,3 +249,66 @@ async def test_a_long_queue_pauses_reading_until_it_is_taken():
     assert connection.transport.calls == ["pause_reading"]
     await connection.receive()
     assert connection.transport.calls == ["pause_reading", "resume_reading"]
+
+
+async def test_senders_wake_in_order_but_for_those_that_gave_up():
+    connection = await opened()
+    connection.pause_writing()
+    woken = []
+    sending = [connection.send(text(str(number))) for number in range(3)]
+    for number, send in enumerate(sending):
+        send.send(None).add_done_callback(lambda waiter, number=number: woken.append(number))
+    sending[1].close()
+    connection.resume_writing()
+    await turn()
+    assert woken == [0, 2]
+
+
+async def test_writing_may_pause_before_the_answer():
+    connection = connect()
+    connection.pause_writing()
+    connection.resume_writing()
+    await connection.receive()
+    await connection.send({"type": "websocket.accept"})
+    await turn()
+    assert connection.transport.written().startswith(b"HTTP/1.1 101 ")
+
+
+async def test_messages_that_wait_keep_reading_as_it_is_when_writing_resumes():
+    connection = await opened()
+    connection.pause_writing()
+    connection.transport.calls.clear()
+    connection.data_received(client_frames("one"))
+    connection.resume_writing()
+    assert connection.transport.calls == []
+    assert await connection.receive() == {"type": "websocket.receive", "text": "one"}
+
+
+async def test_calls_with_other_arguments():
+    connection = await opened()
+    for wrong in (lambda: connection.data_received("text"), lambda: connection._end("1000", "", "lifetime")):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+async def test_what_comes_after_a_refusal_is_dropped():
+    connection = Connection()
+    connection.connection_made(FakeTransport())
+    connection.data_received(b"no HTTP\r\n\r\n")
+    connection.transport.written()
+    connection.data_received(REQUEST)
+    assert connection.transport.written() == b"" and connection.scope is None
+
+
+async def test_without_a_limit_a_message_has_any_number_of_fragments():
+    connection = await opened(limits=Settings(max_fragments=0).core_limits)
+    first, last = encode(TEXT, "a", fin=False, mask=MASK), encode(0, "c", mask=MASK)
+    connection.data_received(first + 5000 * encode(0, "b", fin=False, mask=MASK) + last)
+    assert await connection.receive() == {"type": "websocket.receive", "text": "a" + 5000 * "b" + "c"}
+
+
+def test_without_its_init_it_is_lost_in_silence_and_made_not_at_all():
+    connection = Protocol.__new__(Protocol)
+    with pytest.raises(RuntimeError, match="was not called"):
+        connection.connection_made(None)
+    assert connection.connection_lost(None) is None

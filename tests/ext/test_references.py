@@ -16,6 +16,7 @@ from .connection import (
     between_tasks,
     client_frames,
     connect,
+    deliver,
     opened,
     read,
     running,
@@ -23,6 +24,8 @@ from .connection import (
     turn,
 )
 from .reference import CLOSE, MASK, encode
+from .test_delivery import slow_group
+from .test_types import NAMES, specimens
 
 states = []
 
@@ -146,6 +149,12 @@ class Consumer:
     async def waits(self, event):
         await self.future
 
+    async def fails(self, event):
+        raise KeyError
+
+    def wake(self, waiter):
+        """In place of the task, which would go on at once."""
+
 
 @state
 async def a_consumer_whose_handler_waits():
@@ -170,6 +179,43 @@ async def a_consumer_that_is_served_by_its_waiter():
     return [dispatcher, task]
 
 
+async def idle(name):
+    mailbox, consumer = Mailbox(10, 60), Consumer()
+    dispatcher = Dispatcher(Events(None, mailbox), print, consumer, bool).__await__()
+    next(dispatcher).add_done_callback(consumer.wake)
+    await between_tasks(mailbox.put, {"type": name})
+    await turn(2)
+    return dispatcher
+
+
+@state
+async def consumers_that_nobody_has_come_for():
+    """What a handler yielded or raised is kept for the task."""
+    return [await idle("waits"), await idle("fails")]
+
+
+@state
+async def a_delivery_that_has_failed():
+    """Its own task has not come for the error yet."""
+    group, boxes = slow_group()
+    connection = await opened()
+    connection.transport.write = None
+    boxes[-1].attach(connection.receive, 1000, "skip")
+    first = group.send({"type": "broadcast.message", "text": "x" * 100_000})
+    next(first)
+    deliver(group, {"type": "second"})
+    return [first]
+
+
+@state
+async def deliveries_in_line():
+    group, _ = slow_group()
+    deliveries = [group.send({"type": "x"}) for _ in range(3)]
+    for delivery in deliveries:
+        next(delivery)
+    return [group, *deliveries]
+
+
 @state
 async def a_turn_with_outputs_and_waiters():
     log = []
@@ -192,6 +238,13 @@ async def test_the_collector_sees_every_reference(make):
         for held in gc.get_referents(specimen):
             assert any(item is specimen for item in gc.get_referrers(held)), (specimen, held)
     gc.collect()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_collector_sees_what_an_object_of_each_type_holds(name):
+    specimen = (await specimens())[name]
+    for held in gc.get_referents(specimen):
+        assert any(item is specimen for item in gc.get_referrers(held)), held
 
 
 def test_the_collector_sees_what_the_module_holds():

@@ -113,3 +113,8 @@ async def test_the_state_is_a_copy_of_what_the_server_has():
 async def test_a_state_that_cannot_be_copied():
     with pytest.raises(AttributeError):
         scope_of(app_state=5)
+
+
+async def test_what_looks_like_a_percent_escape_and_is_none_stays():
+    scope = scope_of_target(b"/%:0%0g%g0%%20%4")
+    assert (scope["path"], scope["raw_path"]) == ("/%:0%0g%g0% %4", b"/%:0%0g%g0%%20%4")

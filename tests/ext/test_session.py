@@ -148,3 +148,67 @@ async def test_early_messages_that_inflate_to_more_than_is_queued_are_taken_one_
     read(connection, b"".join(encode(TEXT, codec.compress(letter), rsv=4, mask=MASK) for letter in early))
     await connection.send({"type": "websocket.accept"})
     assert [(await connection.receive())["text"] for _ in early] == early
+
+
+async def test_a_subprotocol_that_has_no_utf8():
+    connection = connect()
+    await connection.receive()
+    with pytest.raises(UnicodeEncodeError):
+        await connection.send({"type": "websocket.accept", "subprotocol": "\ud800"})
+
+
+@pytest.mark.parametrize("code", [-1, 0, 1005, 5000, 1 << 16, 1 << 80])
+async def test_a_close_code_that_may_not_be_sent(code):
+    connection = await opened()
+    with pytest.raises((RuntimeError, ValueError)):
+        await connection.send({"type": "websocket.close", "code": code})
+    await connection.send({"type": "websocket.close", "code": 1000})
+
+
+async def test_what_is_no_event_waits_its_turn_as_messages_do():
+    connection = await opened()
+    connection.pause_writing()
+    sending = connection.send(5)
+    sending.send(None)
+    connection.resume_writing()
+    with pytest.raises(TypeError, match="expected an ASGI event"):
+        sending.send(None)
+
+
+async def test_after_a_whole_denial_nothing_is_sent():
+    connection = connect()
+    await connection.receive()
+    await connection.send({"type": "websocket.http.response.start", "status": 404})
+    await connection.send({"type": "websocket.http.response.body", "body": b"no"})
+    with pytest.raises(RuntimeError, match=r"after sending 'websocket\.http\.response\.body'"):
+        await connection.send({"type": "websocket.http.response.body", "body": b"more"})
+
+
+@pytest.mark.parametrize("key, value", [("bytes", None), ("bytes", bytearray(b"x")), ("text", None), ("text", 5)])
+async def test_only_plain_messages_are_sent_from_any_thread(key, value):
+    connection = await opened()
+    event = {"type": "websocket.send", "text": "x", key: value}
+    assert connection.send.nowait(event) is (key == "bytes" and value is None)
+
+
+@pytest.mark.parametrize("status", [101, 204, 304])
+async def test_a_denial_whose_status_has_no_body_announces_none(status):
+    connection = connect()
+    await connection.receive()
+    await connection.send({"type": "websocket.http.response.start", "status": status})
+    await connection.send({"type": "websocket.http.response.body"})
+    await turn()
+    head = connection.transport.written().lower()
+    assert b"content-length" not in head and b"transfer-encoding" not in head
+
+
+@pytest.mark.parametrize("name, value", [(b"content-length", b"2"), (b"transfer-encoding", b"identity")])
+async def test_a_denial_whose_application_says_how_long_it_is(name, value):
+    connection = connect()
+    await connection.receive()
+    start = {"type": "websocket.http.response.start", "status": 404, "headers": [(name, value)]}
+    await connection.send(start)
+    await connection.send({"type": "websocket.http.response.body", "body": b"no"})
+    await turn()
+    said = connection.transport.written()
+    assert said.count(b"content-length") + said.count(b"transfer-encoding") == 1 and said.endswith(b"\r\n\r\nno")
