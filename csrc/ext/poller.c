@@ -406,7 +406,7 @@ receive(Protocol *connection)
     if (n == 0) {
         return give_back(connection);
     }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+    if (errno == EAGAIN) {
         return 0;
     }
     /* A socket tells its error once: what the transport would find is an orderly end. */

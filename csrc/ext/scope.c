@@ -104,11 +104,11 @@ build_subprotocols(const ws_request *request)
 static ws_slice
 origin_form(ws_slice target)
 {
-    if (target.size == 0 || target.data[0] == '/') {
+    if (target.data[0] == '/') {
         return target;
     }
     const uint8_t *colon = memchr(target.data, ':', target.size);
-    size_t at = colon == NULL ? target.size : (size_t)(colon - target.data) + sizeof("://") - 1;
+    size_t at = (size_t)(colon - target.data) + sizeof("://") - 1;
     while (at < target.size && target.data[at] != '/' && target.data[at] != '?') {
         at++;
     }

@@ -317,7 +317,7 @@ waiter_result(Waiter *self, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "the wait has not ended");
         return NULL;
     }
-    if (self->cancel_message == NULL || self->cancel_message == Py_None) {
+    if (self->cancel_message == Py_None) {
         PyErr_SetNone(self->state->cancelled_error);
     }
     else {

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import importlib.util
+import itertools
 import sys
 
 from atalanta import ParseError, Parser, _core
@@ -13,6 +14,7 @@ from ext.reference import BINARY, CLOSE, CONT, MASK, PING, PONG, TEXT, encode
 SOUND = sys.version_info < (3, 12)
 
 groups = {}
+numbers = itertools.count()
 
 
 def case(group):
@@ -92,6 +94,19 @@ def parser_error():
             parser.feed(WHOLE + b"\xff\xff")
         except ValueError:
             pass
+
+    return feed
+
+
+@case("parser")
+def parser_error_alone():
+    parser = Parser()
+
+    def feed():
+        try:
+            parser.feed(b"\xff\xff")
+        except ParseError as error:
+            assert error.close_code == 1002
 
     return feed
 
@@ -297,6 +312,21 @@ async def dispatcher_handles():
     mailbox.put({"type": "x", "list": [1]})
     dispatcher = _core.Dispatcher(_core.Events(None, mailbox), print, Consumer(), bool).__await__()
     return functools.partial(next, dispatcher), dispatcher.close
+
+
+@case("mailboxes")
+async def dispatcher_finds_a_new_handler():
+    mailbox = _core.Mailbox(10, 60)
+    mailbox.put({"type": f"unheard.of.{next(numbers)}"})
+    dispatcher = _core.Dispatcher(_core.Events(None, mailbox), bool, Consumer(), bool).__await__()
+    return functools.partial(call_it, dispatcher), dispatcher.close
+
+
+def call_it(dispatcher):
+    try:
+        next(dispatcher)
+    except TypeError:
+        pass  # what bool() gives cannot be awaited
 
 
 @case("mailboxes")

@@ -190,9 +190,10 @@ async def test_what_somebody_else_has_read_meanwhile_is_not_waited_for(polled):
     assert await connection.receive() == {"type": "websocket.receive", "text": "next"}
 
 
-async def test_a_connection_that_is_lost_while_its_transport_is_asked_is_not_read(polled):
+@pytest.mark.parametrize("answer", [False, True])
+async def test_a_connection_that_is_lost_while_its_transport_is_asked_is_not_read(polled, answer):
     connection, ours, peer = await polled()
-    connection.transport.is_closing = lambda: connection.connection_lost(None)
+    connection.transport.is_closing = lambda: (connection.connection_lost(None), answer)[1]
     peer.send(client_frames("late"))
     connection.loop.poller()
     assert await connection.receive() == {"type": "websocket.disconnect", "code": 1006}
@@ -213,6 +214,30 @@ async def test_an_exception_of_a_connection_that_it_loses_is_reported_without_a_
     connection.loop.poller()
     [context] = reported
     assert type(context["exception"]) is ZeroDivisionError and context["transport"] is None
+
+
+async def test_what_ends_the_program_is_nobodys_to_report(polled):
+    connection, ours, peer = await polled(max_message_size=10)
+
+    def limit_exceeded(limit, text):
+        raise SystemExit
+
+    connection.limit_exceeded = limit_exceeded
+    peer.send(encode(BINARY, bytes(11), mask=MASK))
+    with pytest.raises(SystemExit):
+        connection.loop.poller()
+
+
+async def test_a_transport_that_fails_when_reading_goes_on(polled):
+    connection, ours, peer = await polled()
+    peer.send(client_frames(*["x"] * 100))
+    connection.loop.poller()
+    connection.transport.is_closing = divide
+    for _ in range(99):
+        await connection.receive()
+    with pytest.raises(ZeroDivisionError):
+        await connection.receive()
+    del connection.transport.is_closing
 
 
 async def test_a_socket_that_was_closed_while_reading_was_paused_is_the_transports_again(polled):

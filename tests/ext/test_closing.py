@@ -163,3 +163,18 @@ async def test_a_shutdown_before_there_is_a_transport():
     connection.shutdown()
     connection.connection_made(FakeTransport())
     assert connection.transport.written() == b""
+
+
+async def test_the_close_timer_runs_until_the_peer_has_closed():
+    connection = await opened(close_timeout=7.0)
+    assert connection.close_timer is None
+    await connection.send({"type": "websocket.close", "code": 1000})
+    assert connection.close_timer == 7.0
+    connection.eof_received()
+    read(connection, encode(CLOSE, b"\x03\xe8", mask=MASK))
+    connection.connection_lost(None)
+    assert connection.close_timer is None
+
+
+async def test_a_request_that_has_not_come_is_not_answered():
+    assert not Connection().answered

@@ -4,6 +4,7 @@ import pytest
 
 from atalanta._core import Dispatcher, Events, Group, Mailbox
 
+from .connection import opened
 from .test_session import Trouble, divide
 
 
@@ -136,3 +137,17 @@ async def test_a_type_that_cannot_be_compared_is_an_error_at_the_sender():
 async def test_a_broadcast_whose_keys_cannot_be_compared_is_an_error_at_the_sender(key):
     with pytest.raises(ZeroDivisionError):
         Group(60).send({"type": "broadcast.message", Trouble(key, divide): None})
+
+
+async def test_a_traceback_that_is_thrown_along_is_kept():
+    connection = await opened()
+    try:
+        1 // 0
+    except ZeroDivisionError as error:
+        traceback = error.__traceback__
+    with pytest.raises(KeyError) as caught:
+        connection.receive().throw(KeyError, KeyError("x"), traceback)
+    found = caught.value.__traceback__
+    while found is not None and found.tb_lineno != traceback.tb_lineno:
+        found = found.tb_next
+    assert found is traceback

@@ -323,3 +323,18 @@ async def test_the_servers_connections_may_be_a_set_of_its_own_kind():
     config = SimpleNamespace(loaded=True, ws_protocol_class=Connection)
     front = Entry(config, state(connections), {})
     assert front.server_state.connections is connections
+
+
+async def test_a_loop_that_cannot_be_referred_to_weakly():
+    with pytest.raises(TypeError, match="weak reference"):
+        Entry(SimpleNamespace(loaded=True), state(), {}, object())
+
+
+async def test_a_class_without_limits():
+    config = SimpleNamespace(loaded=True, ws_protocol_class=Connection)
+    with pytest.raises(AttributeError, match="first_request_timeout"):
+        Entry(config, state(), {}).connection_made(FakeTransport())
+    front = type("Half", (Entry,), {"first_request_timeout": 0.0})(config, state(), {})
+    front.connection_made(FakeTransport())
+    with pytest.raises(AttributeError, match="max_undecided_size"):
+        read(front, REQUEST[:20])

@@ -6,9 +6,9 @@ import weakref
 
 import pytest
 
-from atalanta._core import Events, Mailbox
+from atalanta._core import Events, Group, Mailbox
 
-from .connection import client_frames, opened, payloads, read, text, turn
+from .connection import client_frames, deliver, opened, payloads, read, text, turn
 from .test_tasks import BUILDERS
 
 
@@ -284,3 +284,22 @@ async def test_a_cycle_through_a_wait_is_collected():
     del connection, box, events
     gc.collect()
     assert [reference() for reference in references] == [None, None]
+
+
+async def test_a_message_that_cannot_be_copied_for_its_second_reader():
+    class Once:
+        copies = 0
+
+        def __deepcopy__(self, memo):
+            self.copies += 1
+            if self.copies > 1:
+                raise ZeroDivisionError
+            return self
+
+    group, mailboxes = Group(60), [Mailbox(10, 60) for _ in range(2)]
+    for number, mailbox in enumerate(mailboxes):
+        group.add(str(number), mailbox)
+    deliver(group, {"type": "x", "once": Once()})
+    with pytest.raises(ZeroDivisionError):
+        await Events(None, mailboxes[0])
+    assert (await Events(None, mailboxes[1]))["type"] == "x"

@@ -11,6 +11,7 @@ from atalanta import _core
 
 from .connection import between_tasks, turn
 
+
 def fresh():
     module = importlib.util.module_from_spec(_core.__spec__)
     _core.__spec__.loader.exec_module(module)

@@ -319,3 +319,23 @@ def test_a_cycle_through_a_group_is_collected():
     del tracked, group, boxes
     gc.collect()
     assert reference() is None
+
+
+async def test_a_channel_that_cannot_be_looked_for():
+    class Odd(str):
+        def __hash__(self):
+            raise ZeroDivisionError
+
+    group = Group(60)
+    for call in (lambda: group.add(Odd("x"), Mailbox(10, 60)), lambda: group.discard(Odd("x"))):
+        with pytest.raises(ZeroDivisionError):
+            call()
+    assert group.members() == {}
+
+
+async def test_a_message_may_be_anything():
+    group, mailbox = Group(60), Mailbox(10, 60)
+    group.add("x", mailbox)
+    for message in (5, {"type": "broadcast.message", "bytes": "no bytes"}):
+        assert deliver(group, message) == (1, 0)
+        assert await Events(None, mailbox) == message

@@ -216,3 +216,8 @@ def test_exceptions_are_what_users_catch():
     assert issubclass(atalanta.ClientDisconnected, OSError)
     for error in (ParseError, atalanta.ClientDisconnected):
         assert error.__module__ == "atalanta" and error.__doc__
+
+
+def test_a_kernel_has_a_name():
+    with pytest.raises(TypeError):
+        _core.mask_kernel(5)

@@ -13,6 +13,7 @@ from .connection import (
     REQUEST,
     Connection,
     FakeTransport,
+    Loop,
     PlainTransport,
     between_tasks,
     client_frames,
@@ -316,3 +317,43 @@ async def test_a_transport_that_loses_its_connection_while_it_is_written_to(plai
     await connection.send(text("x" * 100_000))
     assert connection.transport is None
     assert await connection.receive() == {"type": "websocket.disconnect", "code": 1006}
+
+
+async def test_a_transport_whose_size_is_none_when_something_is_written(plain):
+    connection, peer = plain
+    connection.transport.is_closing = lambda: True
+    await connection.send(text("x" * 100_000))  # through the transport, which may hold it
+    assert payloads(connection.transport.written()) == [b"x" * 100_000]
+    del connection.transport.is_closing
+    connection.transport.get_write_buffer_size = lambda: -1
+    with pytest.raises(OverflowError):
+        await connection.send(text("x" * 100_000))
+
+
+@pytest.mark.parametrize("method, answer", [("is_closing", False), ("get_write_buffer_size", 0)])
+async def test_a_transport_that_loses_its_connection_and_says_that_all_is_well(plain, method, answer):
+    connection, peer = plain
+    connection.transport.is_closing = lambda: True
+    await connection.send(text("x" * 100_000))
+    del connection.transport.is_closing
+
+    def lose():
+        connection.connection_lost(None)
+        return answer
+
+    setattr(connection.transport, method, lose)
+    await connection.send(text("x" * 100_000))
+    assert connection.transport is None
+    with pytest.raises(BlockingIOError):
+        peer.recv(100)
+
+
+async def test_a_loop_that_takes_no_calls_takes_them_later():
+    connection = await opened(loop=Loop())
+    connection.loop.call_soon_threadsafe = None
+    with pytest.raises(TypeError, match="not callable"):
+        await connection.send(text("one"))
+    del connection.loop.call_soon_threadsafe
+    await connection.send(text("two"))
+    await turn()
+    assert payloads(connection.transport.written()) == [b"one", b"two"]

@@ -150,6 +150,21 @@ async def test_early_messages_that_inflate_to_more_than_is_queued_are_taken_one_
     assert [(await connection.receive())["text"] for _ in early] == early
 
 
+async def test_more_that_comes_while_early_messages_are_held_is_held_behind_them():
+    codec = Codec("permessage-deflate; client_max_window_bits=12")
+    texts = [letter * 400_000 for letter in "abcdef"]
+    frames = [encode(TEXT, codec.compress(letter), rsv=4, mask=MASK) for letter in texts]
+    connection = Connection(compression=Compression())
+    connection.connection_made(FakeTransport())
+    connection.data_received(REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    await connection.receive()
+    await connection.send({"type": "websocket.accept"})
+    read(connection, b"".join(frames[:3]))
+    read(connection, frames[3][:3])
+    read(connection, frames[3][3:] + frames[4] + frames[5])
+    assert [(await connection.receive())["text"] for _ in texts] == texts
+
+
 async def test_a_subprotocol_that_has_no_utf8():
     connection = connect()
     await connection.receive()
@@ -212,3 +227,46 @@ async def test_a_denial_whose_application_says_how_long_it_is(name, value):
     await turn()
     said = connection.transport.written()
     assert said.count(b"content-length") + said.count(b"transfer-encoding") == 1 and said.endswith(b"\r\n\r\nno")
+
+
+@pytest.mark.parametrize("name", [b"sec-websocket-protocol", b"Sec-WebSocket-Protocol"])
+async def test_a_subprotocol_is_no_header(name):
+    connection = connect()
+    await connection.receive()
+    with pytest.raises(ValueError, match="'subprotocol' key"):
+        await connection.send({"type": "websocket.accept", "headers": [(name, b"x")]})
+
+
+@pytest.mark.parametrize("headers", [[5], [(b"x",)], 5])
+async def test_headers_that_are_no_pairs(headers):
+    connection = connect()
+    await connection.receive()
+    with pytest.raises((TypeError, ValueError)):
+        await connection.send({"type": "websocket.accept", "headers": headers})
+
+
+async def test_without_default_headers_there_are_none():
+    connection = connect(default_headers=None)
+    await connection.receive()
+    assert not connection.answered
+    await connection.send({"type": "websocket.accept"})
+    await turn()
+    assert connection.answered and connection.transport.written().endswith(b"\r\n\r\n")
+
+
+async def test_a_denial_that_is_shut_down_on_a_loop_that_takes_no_calls():
+    connection = await denying()
+    connection.loop.call_later = None
+    try:
+        with pytest.raises(TypeError, match="not callable"):
+            connection.shutdown()
+    finally:
+        del connection.loop.call_later
+
+
+async def test_types_are_compared_not_identified():
+    connection = connect()
+    await connection.receive()
+    await connection.send({"type": "".join(["websocket.", "accept"])})
+    await turn()
+    assert connection.transport.written().startswith(b"HTTP/1.1 101 ")

@@ -8,7 +8,7 @@ import pytest
 
 from atalanta._core import Dispatcher, Events, Mailbox
 
-from .connection import FakeTransport, between_tasks, client_frames, opened, payloads, read, text, turn
+from .connection import FakeTransport, Loop, between_tasks, client_frames, opened, payloads, read, text, turn
 
 
 async def suspended():
@@ -245,3 +245,21 @@ async def test_a_consumer_that_no_task_waits_with_is_told_and_no_more():
     next(dispatcher)
     assert seen == [{"type": "x"}]
     dispatcher.close()
+
+
+async def test_a_callback_with_no_context_of_its_own():
+    _, receiving, waiter = await suspended()
+    calls = []
+    waiter.add_done_callback(calls.append, context=None)
+    waiter.cancel()
+    await turn()
+    assert calls == [waiter]
+
+
+async def test_a_callback_that_comes_late_to_a_loop_that_takes_no_calls():
+    connection = await opened(loop=Loop())
+    waiter = connection.receive().send(None)
+    waiter.cancel()
+    connection.loop.call_soon = None
+    with pytest.raises(TypeError, match="not callable"):
+        waiter.add_done_callback(print)
