@@ -108,6 +108,7 @@ origin_form(ws_slice target)
         return target;
     }
     const uint8_t *colon = memchr(target.data, ':', target.size);
+    assert(colon != NULL);
     size_t at = (size_t)(colon - target.data) + sizeof("://") - 1;
     while (at < target.size && target.data[at] != '/' && target.data[at] != '?') {
         at++;
