@@ -23,6 +23,9 @@ from ..server.running import GUARD, until
 
 PROJECT = Path(__file__).parent / "project"
 
+# Seconds for the end of a server that is asked for it.
+STOP = 10
+
 BANNER = re.compile(r"development server at (https?)://(\S+):(\d+)/\n")
 
 
@@ -122,10 +125,20 @@ def runserver(directory, *arguments, settings=None, where="127.0.0.1:0", copy=Fa
         until(lambda: answers(server), f"an answer:\n{server.log}")
         yield server
     finally:
-        # The reloader's child is in the same group.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end(process)
+
+
+def end(process):
+    """In good order, by SIGTERM for what serves: a child of the reloader, which ends with it. Then by force."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        served = [*map(int, children.read_text().split()), process.pid][0]
+        os.kill(served, signal.SIGTERM)
+        process.wait(STOP)
+    # The reloader's child is in the same group.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def answers(server):
