@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Everything is cleaned up: end as a process that was terminated, which supervisors expect.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
-        return 0
     except KeyboardInterrupt:
-        return 0
+        pass
+    return 0
 
 
 def complain(text: str, status: int) -> int:

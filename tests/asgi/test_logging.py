@@ -3,11 +3,12 @@
 import logging
 
 import pytest
+from uvicorn.logging import TRACE_LOG_LEVEL as TRACE
 
 from atalanta.protocol import limit_log
 from atalanta.rate_limited import RateLimited
 
-from .client import BINARY, frame_header
+from .client import BINARY, CLOSE, frame_header
 from .serving import on_loop, until
 
 
@@ -89,6 +90,43 @@ async def test_a_unix_socket_has_no_address(serve, caplog, tmp_path):
     assert ' - "WebSocket /" [accepted]' in lines(caplog)
     [line] = lines(caplog, logging.WARNING)
     assert line.startswith(' - "WebSocket /" message exceeds max_message_size (10 bytes)')
+
+
+@pytest.mark.parametrize("level", [TRACE, logging.DEBUG])
+@on_loop
+async def test_the_transport_has_lines_at_the_finest_level_only(serve, level, caplog):
+    caplog.set_level(level, "uvicorn.error")
+    async with serve(ws_ping_interval=0.1, ws_ping_timeout=0.1) as server:
+        client, call = await server.pair()
+        port = client.writer.get_extra_info("sockname")[1]
+        while (await client.read_frame()).opcode != CLOSE:  # the pings have no answer
+            pass
+        await client.drop()
+        await call.finish()
+        await server.idle()
+    found = [line.partition(" - ") for line in lines(caplog, TRACE) if " - WebSocket " in line]
+    assert {address for address, _, _ in found} == ({f"127.0.0.1:{port}"} if level == TRACE else set())
+    assert [text for _, _, text in found] == (
+        ["WebSocket connection made", "WebSocket keepalive ping timeout", "WebSocket connection lost"]
+        if level == TRACE
+        else []
+    )
+
+
+@on_loop
+async def test_an_application_that_returns_something_is_told_so(serve, caplog):
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        return "a response, as for another interface"
+
+    async with serve(application) as server:
+        client = await server.connect()
+        assert (await client.read_close())[0] == 1000
+        await client.drop()
+        await server.idle()
+    told = "ASGI callable should return None, but returned 'a response, as for another interface'."
+    assert told in lines(caplog, logging.ERROR)
 
 
 def test_lines_about_limits_are_at_most_one_in_an_interval():

@@ -55,6 +55,12 @@ def test_not_past_a_wrapper_of_another_make():
 # ---- From a thread ----
 
 
+def test_with_a_loop_of_its_own_it_is_asgirefs():
+    made = async_to_sync(real, force_new_loop=True)
+    assert type(made) is AsyncToSync and made.force_new_loop
+    assert type(async_to_sync(real)) is ThreadSend
+
+
 async def in_thread(function, *args):
     return await sync_to_async(function)(*args)
 

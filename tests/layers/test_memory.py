@@ -16,6 +16,7 @@ from channels.layers import InMemoryChannelLayer as Stock
 
 from atalanta import layers
 from atalanta.layers import InMemoryChannelLayer
+from atalanta.layers.base import ChannelLayer
 
 # ---- Settings ----
 
@@ -31,6 +32,14 @@ def test_attributes():
     layer = InMemoryChannelLayer(expiry=5, group_expiry=6, capacity=7)
     assert (layer.expiry, layer.group_expiry, layer.capacity) == (5, 6, 7)
     assert isinstance(layer, BaseChannelLayer) and layer.extensions == ["groups", "flush"]
+
+
+async def test_a_layer_without_group_send_says_so():
+    class Unfinished(ChannelLayer):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Unfinished has no group_send"):
+        await Unfinished().group_broadcast("chat", "hello")
 
 
 @pytest.mark.parametrize("name", ["expiry", "group_expiry", "capacity"])

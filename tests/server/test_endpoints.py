@@ -1,8 +1,12 @@
 """Where to listen: daphne's endpoint strings, sockets, and why one cannot be had."""
 
+import contextlib
+import errno
 import os
 import socket
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from atalanta.endpoints import (
     certificate_of,
     describe,
     endpoints_of,
+    explain_tcp,
     open_sockets,
     parse_endpoint,
 )
@@ -164,6 +169,31 @@ def test_an_address_of_another_machine_is_refused():
         open_sockets(Endpoint(host="192.0.2.1", port=0))
 
 
+def test_a_name_of_which_one_address_is_in_use_is_refused_and_the_other_is_free_again(monkeypatch):
+    """Which addresses a name has depends on the machine, so what the resolver says is given here."""
+    with socket.create_server(("127.0.0.2", 0)) as other:
+        port = other.getsockname()[1]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: found)
+        with pytest.raises(ListenError, match=f"cannot listen on both port {port}: it is in use"):
+            open_sockets(Endpoint(host="both", port=port))
+        monkeypatch.undo()
+        (again,) = open_sockets(Endpoint(host="127.0.0.1", port=port))
+        again.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EACCES, "permission denied; ports below 1024 need privileges, choose a higher one with -p"),
+        (errno.ENOBUFS, os.strerror(errno.ENOBUFS)),
+    ],
+)
+def test_why_a_port_cannot_be_had(number, reason):
+    text = explain_tcp("example.org", 80, OSError(number, os.strerror(number)))
+    assert text == f"cannot listen on example.org port 80: {reason}"
+
+
 def test_a_unix_socket_gets_its_mode_and_is_removed(tmp_path):
     path = tmp_path / "x.sock"
     for mode, expected in ((None, 0o666), (0o600, 0o600)):
@@ -216,6 +246,55 @@ def test_a_unix_socket_without_its_directory(tmp_path):
 def test_a_path_too_long_for_a_unix_socket(tmp_path):
     with pytest.raises(ListenError, match="too long"):
         open_sockets(Endpoint(path=str(tmp_path / ("x" * 200))))
+
+
+@contextlib.contextmanager
+def without_privileges():
+    """Root may do everything, everywhere: its effective user is nobody for as long as this is open."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def place():
+    """A directory that everybody may enter, and nobody but its owner may write to."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        yield directory
+        directory.chmod(0o755)
+
+
+def refuse(directory, mode, reason):
+    """The socket of this directory cannot be had while it has this mode, for that reason."""
+    path = directory / "x.sock"
+    directory.chmod(mode)
+    with without_privileges(), pytest.raises(ListenError) as caught:
+        open_sockets(Endpoint(path=str(path)))
+    assert str(caught.value).startswith(reason.replace("PATH", str(path)))
+
+
+def test_a_unix_socket_in_a_directory_that_cannot_be_written_to(place):
+    refuse(place, 0o555, "cannot listen on Unix socket PATH: permission denied; the user of this process must be able")
+
+
+def test_a_unix_socket_that_cannot_be_asked_whether_it_is_used(place):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(place / "x.sock"))
+        (place / "x.sock").chmod(0o000)
+        refuse(place, 0o755, "cannot listen on Unix socket PATH: Permission denied")
+
+
+def test_a_stale_unix_socket_that_cannot_be_removed(place):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(place / "x.sock"))
+    (place / "x.sock").chmod(0o777)
+    refuse(place, 0o555, "cannot replace the stale Unix socket PATH: Permission denied")
 
 
 def test_descriptors_that_are_no_stream_sockets():
