@@ -248,12 +248,13 @@ def run(config: Config, sockets: Sequence[socket.socket]) -> None:
             keywords["target"] = uvicorn.Server(config).run
         Multiprocess(config, sockets=listening, **keywords).run()
     else:
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, raise_terminated)
         server = uvicorn.Server(config)
         server.run(listening)
         if not server.started:
             sys.exit(STARTUP_FAILURE)
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def raise_terminated(number: int, frame: FrameType | None) -> None:
+    """A handler for SIGTERM: uvicorn's server ends first, then sends itself the signal again."""
     raise Terminated

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
 import traceback
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from atalanta.endpoints import Endpoint, open_sockets
-from atalanta.server import Config
+from atalanta.server import Config, Terminated, raise_terminated
 from atalanta.sources import merged
 
 # Seconds that a test waits for its server's shutdown at most.
@@ -69,6 +70,7 @@ class ServerProcess(multiprocessing.Process):
         self.errors: Any = multiprocessing.Queue()
 
     def run(self) -> None:
+        signal.signal(signal.SIGTERM, raise_terminated)
         try:
             set_up_django()
             if self.setup is not None:
@@ -78,7 +80,7 @@ class ServerProcess(multiprocessing.Process):
             finally:
                 if self.teardown is not None:
                     self.teardown()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             pass
         except BaseException as error:
             self.errors.put((portable(error), traceback.format_exc()))

@@ -1,6 +1,8 @@
 """The live-server test case, run by a project's own test runner, and the server process under it."""
 
 import multiprocessing
+import os
+import signal
 
 import pytest
 
@@ -37,6 +39,38 @@ def test_a_server_process_hands_its_error_over():
     process.join(20)
     assert isinstance(error, LookupError) and "no application today" in text
     assert not process.ready.is_set()
+
+
+async def application(scope, receive, send):
+    """Its start-up fails, if it is asked to."""
+    assert scope["type"] == "lifespan"
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "not today"})
+
+
+def get_application():
+    return application
+
+
+def test_a_server_process_whose_application_does_not_start_is_never_ready():
+    process = ServerProcess("127.0.0.1", get_application)
+    process.start()
+    process.join(20)
+    assert process.exitcode == 0
+    assert not process.ready.is_set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_teardown_comes_after_the_server_was_ended_by_a_signal(number):
+    ended = multiprocessing.Event()
+    process = ServerProcess("127.0.0.1", get_application, {"lifespan": "off"}, teardown=ended.set)
+    process.start()
+    assert process.ready.wait(20)
+    assert not ended.is_set()
+    os.kill(process.pid, number)
+    process.join(20)
+    assert ended.is_set() and process.exitcode == 0
+    assert process.errors.empty()
 
 
 class Unportable(Exception):
