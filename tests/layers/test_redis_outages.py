@@ -140,6 +140,106 @@ async def test_hanging(make_layer, own_redis):
     assert (await take(layer, channel))["type"] == "after"
 
 
+@pytest.mark.parametrize("seconds", [0, 0.1])
+async def test_closing_while_the_connection_is_made(make_layer, own_redis, seconds):
+    """Or is about to be made."""
+    server = own_redis()
+    layer = make_layer(server.url)
+    server.freeze()
+    sending = asyncio.create_task(layer.send("plain", MESSAGE))
+    await asyncio.sleep(seconds)
+    await layer.close()
+    with pytest.raises(redis.exceptions.ConnectionError, match="was closed"):
+        await sending
+
+
+async def test_an_answer_that_nobody_waits_for_any_more(make_layer, own_redis):
+    """The answers that come after it are not taken for one another."""
+    server = own_redis()
+    layer = make_layer(server.url)
+    await layer.send("warm", MESSAGE)
+    server.freeze()
+    given_up = asyncio.create_task(layer.send("plain", {"type": "first"}))
+    await asyncio.sleep(0.1)
+    given_up.cancel()
+    sending = [asyncio.create_task(layer.send("plain", {"type": "x", "n": n})) for n in range(3)]
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    server.thaw()
+    await asyncio.gather(*sending)
+    assert (await take(layer, "plain"))["type"] == "first"  # Redis had it
+    assert [(await take(layer, "plain"))["n"] for _ in range(3)] == [0, 1, 2]
+
+
+async def test_an_own_message_while_redis_hangs(make_layer, own_redis):
+    """It waits for what this process has published before, but not for longer than socket_timeout."""
+    server = own_redis()
+    layer = make_layer(f"{server.url}?socket_timeout=0.5")
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await layer.group_send("group", {"type": "first"})
+    server.freeze()
+    await layer.send(channel, {"type": "second"})
+    assert await take(layer, channel) == {"type": "first"}
+    assert await take(layer, channel) == {"type": "second"}
+
+
+async def test_an_own_message_while_the_listener_is_lost(make_layer, own_redis):
+    """What was published before it has come or is lost: it waits no longer."""
+    server = own_redis()
+    layer = make_layer(server.url)
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await layer.group_send("group", {"type": "first"})
+    server.freeze()
+    sending = asyncio.create_task(layer.send(channel, {"type": "second"}))
+    await asyncio.sleep(0.1)
+    server.kill()
+    await sending
+    assert await take(layer, channel) == {"type": "first"}
+    assert await take(layer, channel) == {"type": "second"}
+    server.start()
+    await layer.group_add("again", channel)
+    await layer.group_send("group", {"type": "third"})
+    server.kill()
+    await until(lambda: layer.gaps == 2)
+    await layer.send(channel, {"type": "fourth"})
+    assert (await take(layer, channel))["type"] in ("third", "fourth")
+
+
+async def test_a_receiver_that_is_cancelled_while_redis_hangs(make_layer, own_redis, caplog):
+    server = own_redis()
+    layer = make_layer(f"{server.url}?socket_timeout=0.3")
+    receiving = asyncio.create_task(layer.receive("worker"))
+    await until(lambda: "cmd=bzpopmin" in server.command("CLIENT", "LIST"))
+    server.freeze()
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    assert "a message of asgiworker may be lost with its receiver" in caplog.text
+    server.thaw()
+
+
+async def test_what_nobody_listens_to_is_not_connected_to_again(own_redis):
+    servers = [own_redis(), own_redis()]
+    layer = RedisChannelLayer(hosts=[server.url for server in servers])
+    channel = await layer.new_channel()
+    [other] = [server for server in servers if not server.command("CLIENT", "LIST", "TYPE", "pubsub")]
+    for number in range(20):  # some of them on the other server
+        await layer.group_add(f"group-{number}", channel)
+    assert other.command("CLIENT", "LIST", "TYPE", "pubsub")
+    for number in range(20):
+        await layer.group_discard(f"group-{number}", channel)
+    await until(lambda: not other.command("PUBSUB", "CHANNELS"))
+    other.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await asyncio.sleep(0.3)
+    assert not other.command("CLIENT", "LIST", "TYPE", "pubsub")
+    await layer.group_add("group-0", channel)
+    await layer.group_send("group-0", MESSAGE)
+    assert await take(layer, channel) == MESSAGE
+    await layer.close()
+
+
 async def test_full(make_layer, own_redis):
     server = own_redis("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
     layer = make_layer(server.url, capacity=100_000)
@@ -185,6 +285,30 @@ async def test_a_user_who_may_not_listen(make_layer, own_redis):
     await layer.group_send("group", MESSAGE)
     with pytest.raises(redis.exceptions.RedisError, match="refused to listen"):
         await layer.new_channel()
+
+
+async def test_a_user_who_may_not_look_for_neighbours(make_layer, own_redis):
+    """Processes on channels_redis, which are looked for, are then not told of; all else works."""
+    server = own_redis()
+    server.command("ACL", "SETUSER", "modest", "on", ">pass", "~*", "&*", "+@all", "-zcount", "-pubsub")
+    layer = make_layer(f"{server.url}?username=modest&password=pass")
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await layer.group_send("group", MESSAGE)
+    assert await take(layer, channel) == MESSAGE
+
+
+async def test_a_user_who_may_not_receive_from_queues(make_layer, own_redis, caplog):
+    server = own_redis()
+    server.command("ACL", "SETUSER", "sender", "on", ">pass", "~*", "&*", "+@all", "-client|id")
+    layer = make_layer(f"{server.url}?username=sender&password=pass")
+    receiving = asyncio.create_task(layer.receive("worker"))
+    await until(lambda: "not receiving from asgiworker" in caplog.text)
+    await asyncio.sleep(0.5)
+    assert server.command("CLIENT", "LIST").count("user=sender") <= 1, "each attempt closes its connection"
+    server.command("ACL", "SETUSER", "sender", "+client|id")
+    await layer.send("worker", MESSAGE)
+    assert await asyncio.wait_for(receiving, DEADLINE) == MESSAGE
 
 
 async def test_a_listener_that_redis_drops_comes_back(make_layer, own_redis):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import contextvars
@@ -32,15 +33,13 @@ async def open_connection(pool: redis_asyncio.ConnectionPool, host: Host) -> Any
             raise type(told)(f"{host}: {told}") from error
         if isinstance(error, asyncio.TimeoutError):
             raise TimeoutError(f"{host} did not answer within {host.timeout:g} s of connecting") from None
-        if isinstance(error, OSError):
-            raise ConnectionError(f"{host} is not reachable: {error}") from error
         raise
     # The owners of connections bound their waits themselves, each in its own way.
     connection.socket_timeout = None
     return connection
 
 
-class Link:
+class Link(abc.ABC):
     """Connects, writes in order what is queued, and hands over each answer. Bound to one event loop.
 
     Subclasses say what an answer is (`_answered`), what a lost connection means (`_lost`) and what is due
@@ -111,19 +110,21 @@ class Link:
             else:
                 await self._answered(answer)
 
+    @abc.abstractmethod
     def _connected(self) -> None:
-        raise NotImplementedError
+        """The connection stands, and takes commands."""
 
+    @abc.abstractmethod
     def _lost(self, error: Exception | None) -> None:
         """The connection, or the attempt to make one, has ended: by an error, or because it was closed."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def _answered(self, answer: Any) -> None:
-        raise NotImplementedError
+        """Redis has said something; an error that it answers with is a ResponseError."""
 
+    @abc.abstractmethod
     def _silent(self) -> None:
         """Nothing came for `_patience` seconds; raise to give the connection up."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         """Close the connection and wait until it is; the link may be used again."""
@@ -182,6 +183,11 @@ class Commands(Link):
             _, future, _ = self._waiting.popleft()
             if not future.done():
                 future.set_exception(error or self._closed())
+
+    async def close(self) -> None:
+        """Close the connection; callers without an answer are told so, also those of one that is not made."""
+        self._lost(None)
+        await super().close()
 
     async def _answered(self, answer: Any) -> None:
         _, future, _ = self._waiting.popleft()
