@@ -156,6 +156,41 @@ async def test_leaving_and_joining_in_quick_succession_keeps_the_group(make_laye
     await nothing_more(there, here, channel)
 
 
+@pytest.mark.parametrize("before", ["never joined", "just left"])
+async def test_joining_and_leaving_at_once(make_layer, redis, before):
+    """Before anything has been written about it; the subscription is not in the way of the next one."""
+    here, there = make_layer(), make_layer()
+    channel = await here.new_channel()
+    if before == "just left":
+        await here.group_add("group", channel)
+        await here.group_discard("group", channel)
+        await asyncio.sleep(0)
+    joining = asyncio.create_task(here.group_add("group", channel))
+    await asyncio.sleep(0)
+    await here.group_discard("group", channel)
+    await asyncio.wait_for(joining, DEADLINE)
+    await there.group_send("group", MESSAGE)
+    await nothing_more(there, here, channel)
+    name = f"{here.prefix}__group__group"
+    async with asyncio.timeout(DEADLINE):
+        while redis.command("PUBSUB", "NUMSUB", name).split() != [name, "0"]:
+            await asyncio.sleep(0.01)
+    await here.group_add("group", channel)
+    await there.group_send("group", MESSAGE)
+    assert await take(here, channel) == [MESSAGE]
+
+
+async def test_leaving_a_group_after_close(make_layer, redis):
+    layer = make_layer()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    await layer.close()
+    clients = redis.command("CLIENT", "LIST").count("\n")
+    await layer.group_discard("group", channel)
+    assert layer.local.group_names() == []
+    assert redis.command("CLIENT", "LIST").count("\n") == clients
+
+
 async def test_only_channels_of_the_process_join_groups(make_layer):
     here, there = make_layer(), make_layer()
     for channel in (await there.new_channel(), "plain"):
@@ -273,6 +308,14 @@ async def test_flush_forgets_groups_messages_and_queues_and_receivers_wait_on(ma
     await other.group_send("group", {"type": "not for it"})
     await other.send(channel, MESSAGE)
     assert await asyncio.wait_for(receiving, DEADLINE) == MESSAGE
+
+
+async def test_flush_deletes_more_queues_than_redis_names_at_a_time(make_layer, redis):
+    layer = make_layer()
+    script = "for n = 1, 3000 do redis.call('ZADD', KEYS[1] .. n, 1, 'message') end"
+    redis.command("EVAL", script, 1, f"{layer.prefix}queue-")
+    await layer.flush()
+    assert redis.command("KEYS", f"{layer.prefix}*") == ""
 
 
 async def test_a_process_that_only_sends_does_not_listen(make_layer, redis):

@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from channels_redis.core import RedisChannelLayer as CoreLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer as PubSubLayer
+from redis.exceptions import TimeoutError
 
 from atalanta.layers import RedisChannelLayer
 
@@ -90,6 +91,39 @@ async def test_other_threads(make_layer):
         (kind, number) for kind in ("x", "direct") for number in range(8)
     )
     assert layer.local.group_names() == []
+
+
+def test_a_loop_that_was_closed_already_may_be_closed_again(redis):
+    """As asyncio's own may."""
+    layer = RedisChannelLayer(hosts=[redis.url])
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(layer.send("plain", MESSAGE))
+    loop.run_until_complete(layer.close())
+    type(loop).close(loop)
+    loop.close()
+    assert loop.is_closed()
+
+
+async def test_a_loop_that_listens_and_is_blocked(redis):
+    """Those on other loops do not wait for it for ever."""
+    layer = RedisChannelLayer(hosts=[f"{redis.url}?socket_timeout=0.2"])
+    names, blocked, free = [], threading.Event(), threading.Event()
+
+    async def listen():
+        names.append(await layer.new_channel())
+        blocked.set()
+        free.wait(DEADLINE)
+        await layer.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(listen()), daemon=True)
+    thread.start()
+    assert await asyncio.to_thread(blocked.wait, DEADLINE)
+    with pytest.raises(TimeoutError, match="the loop that listens for this process does not run"):
+        await layer.group_add("group", names[0])
+    assert layer.local.group_names() == []
+    free.set()
+    await asyncio.to_thread(thread.join, DEADLINE)
+    await layer.close()
 
 
 async def test_another_loop_takes_over_from_one_that_ends(make_layer):

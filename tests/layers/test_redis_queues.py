@@ -98,6 +98,23 @@ async def test_cancelled_receives_lose_nothing_and_keep_the_order(make_layer):
     assert got == list(range(60))
 
 
+async def test_closing_waits_for_a_receiver_that_was_cancelled(make_layer, redis):
+    worker, sender = make_layer(), make_layer()
+    clients = redis.command("CLIENT", "LIST").count("\n")
+    receiving = asyncio.create_task(worker.receive("worker"))
+    async with asyncio.timeout(DEADLINE):
+        while not redis.command("CLIENT", "LIST").count("cmd=bzpopmin"):
+            await asyncio.sleep(0.01)
+    receiving.cancel()
+    await asyncio.sleep(0)  # what the receiver had asked for is being ended
+    await worker.close()
+    assert redis.command("CLIENT", "LIST").count("\n") == clients
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    await sender.send("worker", MESSAGE)
+    assert await take(sender, "worker") == [MESSAGE]
+
+
 async def test_a_loop_that_ends_while_receiving_loses_nothing(make_layer):
     sender = make_layer()
 

@@ -11,10 +11,11 @@ from channels_redis.serializers import registry
 from channels_redis.utils import _consistent_hash
 from django.conf import settings
 from django.test import override_settings
+from redis.asyncio import Connection, SSLConnection
 from redis.exceptions import ConnectionError
 
 from atalanta.layers import RedisChannelLayer
-from atalanta.layers.redis.hosts import decode_hosts, shard_of
+from atalanta.layers.redis.hosts import Host, decode_hosts, shard_of
 
 from ..server.running import free_port
 from .redis_server import DEADLINE, program
@@ -99,6 +100,12 @@ def test_hosts_as_channels_redis_takes_them():
         {"address": "redis://d", "db": 3},
     ]
     assert decode_hosts(None) == [{"address": "redis://localhost:6379"}]
+
+
+@pytest.mark.parametrize("setting, kind", [({}, Connection), ({"ssl": False}, Connection), ({"ssl": True}, SSLConnection)])
+async def test_a_host_and_port_with_tls(setting, kind):
+    host = Host({"host": "localhost", "port": 6379, **setting}, 0)
+    assert type(host.pool().make_connection()) is kind
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10])

@@ -106,7 +106,6 @@ class RedisChannelLayer(ChannelLayer):
         self._client = secrets.token_hex(8)
         self._own_channel = self._process_channel(self._client)
         self._own_suffix = f".{self._client}!"
-        self._own_wanted = False
         self._loops: dict[asyncio.AbstractEventLoop, LoopConnections] = {}
         self._closing: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._home: LoopConnections | None = None
@@ -126,7 +125,6 @@ class RedisChannelLayer(ChannelLayer):
 
         Raises redis-py's errors when Redis is away.
         """
-        self._own_wanted = True
         await self._listen(self._own_channel)
         await self._neighbours.look_for_pubsub_layers(self._here())
         return await super().new_channel(prefix)
@@ -353,10 +351,8 @@ class RedisChannelLayer(ChannelLayer):
             old, self._home = self._home, self._here()
             if old is not None:
                 old.hand_over()  # a loop that rests may run again
-            names = [self._group_prefix + group for group in self.local.group_names()]
-            if self._own_wanted:
-                names.append(self._own_channel)
-            self._home.want(names)
+            groups = [self._group_prefix + group for group in self.local.group_names()]
+            self._home.want([*groups, self._own_channel])
             return self._home
 
     def _find_home(self) -> None:

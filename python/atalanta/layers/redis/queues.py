@@ -136,10 +136,8 @@ class Queues:
             return await connection.read_response(disable_decoding=True, disconnect_on_error=False)
 
     async def _take_connection(self) -> tuple[Any, int]:
-        while self._idle:
-            connection, identifier = self._idle.pop()
-            if connection.is_connected:
-                return connection, identifier
+        if self._idle:
+            return self._idle.pop()
         connection = await open_connection(self._pool, self.host)
         try:
             return connection, await self._ask(connection, "CLIENT", "ID")

@@ -294,9 +294,8 @@ class Subscription(Link):
             logger.exception("%d messages from %s were not delivered, the last on %r", count, self.host, name)
 
     def _note_confirmation(self, name: bytes) -> None:
-        state = self._names.get(name)
-        if state is None:
-            return
+        # It is known: what Redis has not answered all commands for stays, as long as the connection does.
+        state = self._names[name]
         state.due -= 1
         if state.due:
             return
