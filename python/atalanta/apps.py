@@ -16,7 +16,7 @@ class AtalantaConfig(AppConfig):
         checks.register(check_installed_apps)
         # The accelerated dispatch and the log of refused origins are for Channels, which an ASGI project
         # may do without.
-        if importlib.util.find_spec("channels") and importlib.util.find_spec("atalanta.consumers"):
+        if importlib.util.find_spec("channels"):
             from atalanta import consumers, origins
 
             consumers.install()

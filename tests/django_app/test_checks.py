@@ -67,6 +67,28 @@ def test_checks(answers, number):
     assert runserver == first
 
 
+WITHOUT_CHANNELS = """
+import sys
+sys.modules["channels"] = None  # as if it were not installed
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["atalanta"])
+django.setup()
+print(sorted({"atalanta.consumers", "atalanta.origins", "atalanta.checks"} & set(sys.modules)))
+"""
+
+
+def test_a_project_without_channels(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CHANNELS],
+        env=environment(tmp_path, {}),
+        capture_output=True,
+        text=True,
+        timeout=GUARD,
+    )
+    assert done.stdout == "['atalanta.checks']\n", done.stderr
+
+
 def test_the_checks_are_registered(tmp_path):
     done = manage(tmp_path, "check", settings={"INSTALLED_APPS": [STATIC, "atalanta", "shop"]})
     assert done.returncode == 1

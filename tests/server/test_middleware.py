@@ -1,10 +1,11 @@
-"""What the command changes in the scope: where the application is mounted, and headers that are dropped."""
+"""What the command does around an application: the scope that it changes, the requests that it tells of."""
 
 import asyncio
+import functools
 
 import pytest
 
-from atalanta.middleware import CleanHeaders, Mounted
+from atalanta.middleware import CleanHeaders, HttpTimeout, LogActions, Mounted
 from atalanta.server import Config
 from atalanta.sources import merged
 
@@ -82,7 +83,10 @@ def test_blanks_after_a_value_are_no_part_of_it():
     assert scope["headers"] == [(b"a", b"1"), (b"b", b""), (b"c", b"2 3")]
 
 
-@pytest.mark.parametrize("middleware", [Mounted, CleanHeaders])
+@pytest.mark.parametrize(
+    "middleware",
+    [Mounted, CleanHeaders, functools.partial(HttpTimeout, seconds=1), functools.partial(LogActions, log=None)],
+)
 def test_the_lifespan_is_handed_on(middleware):
     seen = []
 
@@ -92,3 +96,44 @@ def test_the_lifespan_is_handed_on(middleware):
     scope = {"type": "lifespan"}
     asyncio.run(middleware(application)(scope, None, None))
     assert seen == [scope]
+
+
+START = {"type": "http.response.start", "status": 200, "headers": [], "trailers": True}
+PARTS = [
+    {"type": "http.response.body", "body": b"four", "more_body": True},
+    {"type": "http.response.body", "more_body": True},
+    {"type": "http.response.body", "body": b"seven77"},
+]
+TRAILERS = {"type": "http.response.trailers", "headers": []}
+
+
+@pytest.mark.parametrize(("method", "size"), [("GET", 11), ("HEAD", 0)])
+def test_a_response_is_told_of_once_when_its_last_part_is_sent(method, size):
+    told, sent = [], []
+
+    async def application(scope, receive, send):
+        for message in (START, *PARTS):
+            assert told == []
+            await send(message)
+        assert len(told) == 1
+        await send(TRAILERS)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "raw_path": b"/a", "query_string": b"b=c", "client": ("h", 1)}
+    log = LogActions(application, lambda *arguments: told.append(arguments))
+    asyncio.run(log(scope, None, send))
+    assert sent == [START, *PARTS, TRAILERS]
+    [(protocol, action, details)] = told
+    assert details.pop("time_taken") >= 0
+    assert (protocol, action) == ("http", "complete")
+    assert details == {"path": "/a?b=c", "status": 200, "method": method, "client": "h:1", "size": size}
+
+
+def test_a_timeout_of_the_applications_own_is_its_failure():
+    async def application(scope, receive, send):
+        raise TimeoutError("the database did not answer")
+
+    with pytest.raises(TimeoutError, match="the database"):
+        asyncio.run(HttpTimeout(application, 10)({"type": "http"}, None, None))
