@@ -1,6 +1,7 @@
 """`runserver` of daphne beside Atalanta's on one project: the same, or what docs/from-daphne.md says."""
 
 import contextlib
+import json
 import re
 import socket
 from pathlib import Path
@@ -70,6 +71,37 @@ def test_the_log(tmp_path, colours):
     assert len(theirs) >= 10
     assert any("\x1b" in line for line in theirs) == (colours == ("--force-color",))
     assert any(line.startswith("LOG WARNING") for line in theirs)
+
+
+LOGGED = """
+import json, logging
+from atalanta.management.commands.runserver import Command as Ours
+from daphne.management.commands.runserver import Command as Theirs
+
+logged = []
+handler = logging.Handler()
+handler.emit = lambda record: logged.append((record.levelname, record.getMessage()))
+logger = logging.getLogger("django.channels.server")
+logger.handlers, logger.propagate = [handler], False
+logger.setLevel("DEBUG")
+details = {"path": "/", "method": "GET", "client": "127.0.0.1:1", "time_taken": 0.5, "size": 1}
+for kind in (Theirs, Ours):
+    command = kind(force_color=True)
+    for status in (100, 200, 206, 302, 304, 400, 403, 404, 500, 503):
+        command.log_action("http", "complete", {**details, "status": status})
+    for action in ("connecting", "connected", "disconnected", "rejected"):
+        command.log_action("websocket", action, details)
+print(json.dumps(logged))
+"""
+
+
+def test_the_line_of_each_status_and_action(tmp_path):
+    done = manage(tmp_path, "shell", "-c", LOGGED)
+    assert done.returncode == 0, done.stderr
+    logged = json.loads(done.stdout.splitlines()[-1])
+    theirs, ours = logged[:14], logged[14:]
+    assert ours == theirs
+    assert len({line for _, line in theirs}) == 14
 
 
 def banner(server):

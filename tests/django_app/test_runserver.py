@@ -118,6 +118,49 @@ def test_reload_of_a_broken_application(tmp_path):
         until(lambda: answers(server) and server.get("/")[0] == 200, "the mended application")
 
 
+def test_without_checks(tmp_path):
+    with runserver(tmp_path, "--noreload", "--skip-checks") as server:
+        assert "Performing system checks" not in server.log
+        assert server.get("/")[0] == 200
+
+
+CALLED = """
+import os, signal, threading
+from django.core.management import call_command
+from atalanta.management.commands.runserver import Command
+
+class Short(Command):
+    def on_bind(self, port):
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+call_command(Short(), "127.0.0.1:0", use_reloader=False, shutdown_message="until tomorrow")
+"""
+
+
+def test_called_with_a_message_for_its_end(tmp_path):
+    """As Django's own command takes it from code that calls it."""
+    done = manage(tmp_path, "shell", "-c", CALLED)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("until tomorrow\n")
+    assert "Traceback" not in done.stderr
+
+
+EARLY = """
+from atalanta.management.commands.runserver import DevelopmentServer
+from atalanta.server import Config
+from atalanta.sources import merged
+
+DevelopmentServer(Config("asgi:application", merged())).say_goodbye()
+print("said")
+"""
+
+
+def test_there_is_no_goodbye_before_the_start(tmp_path):
+    """A change to the code, or Control-C, may come that early."""
+    done = manage(tmp_path, "shell", "-c", EARLY)
+    assert done.stdout.endswith("said\n"), done.stderr
+
+
 def test_noasgi(tmp_path):
     with runserver(tmp_path, "--noreload", "--noasgi") as server:
         assert "development server at" in server.log and "ASGI/Atalanta" not in server.log

@@ -158,9 +158,12 @@ class Command(RunserverCommand):
                 self.server.say_goodbye()
 
     def inner_run(self, *args: Any, **options: Any) -> None:
-        if not options["use_asgi"]:
+        if options["use_asgi"]:
+            self.run_asgi(options)
+        else:
             super().inner_run(*args, **options)
-            return
+
+    def run_asgi(self, options: dict[str, Any]) -> None:
         # As Django's own command does: checks, then what was raised while the apps were loaded.
         autoreload.raise_last_exception()
         if not options["skip_checks"]:
