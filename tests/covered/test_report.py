@@ -57,8 +57,8 @@ def test_a_line_of_a_header_counts_once(report, monkeypatch):
     ]
     monkeypatch.setattr(report, "read_gcov", lambda objects: iter(records))
     assert report.count_c(Path()) == {
-        "csrc/ext/x.h": report.Counted(1, 2, [], {3: 1}),
-        "csrc/ext/x.c": report.Counted(2, 4, [7], {8: 2}),
+        "x.h": report.Counted(1, 2, [], {3: 1}),
+        "x.c": report.Counted(2, 4, [7], {8: 2}),
     }
 
 
@@ -87,23 +87,34 @@ def test_a_line_needs_its_reason_and_its_form(report, tmp_path, wrong):
         report.read_known(tmp_path / "list.txt")
 
 
+@pytest.mark.parametrize("kind", ["ext", "python"])
 @pytest.mark.parametrize(
-    "branches, fine, told",
-    [(2, True, ""), (3, False, "1 branch(es) not taken, and not listed: if (x) {"), (1, True, "1 branch(es) listed")],
+    ("branches", "fine", "told"),
+    [(2, True, ""), (3, False, "1 branch(es) not taken, and not listed: if (x):"), (1, True, "1 branch(es) listed")],
 )
-def test_a_branch_that_is_not_listed_fails_one_that_is_taken_is_told(report, tmp_path, monkeypatch, capsys, branches, fine, told):
-    (tmp_path / "x.c").write_text("\n    if (x) {\n")
-    (tmp_path / "list.txt").write_text("# Why.\nx.c 2: if (x) {\n")
-    monkeypatch.setattr(report, "ROOT", tmp_path)
-    monkeypatch.setattr(report, "KNOWN", tmp_path / "list.txt")
-    assert report.compare_with_list({"x.c": report.Counted(2, 4, [], {2: branches})}) is fine
+def test_a_branch_that_is_not_listed_fails_one_that_is_taken_is_told(
+    report, tmp_path, monkeypatch, capsys, kind, branches, fine, told
+):
+    (tmp_path / "x.y").write_text("\n    if (x):\n")
+    (tmp_path / "list.txt").write_text("# Why.\nx.y 2: if (x):\n")
+    monkeypatch.setitem(report.SOURCES, kind, tmp_path)
+    monkeypatch.setitem(report.KNOWN, kind, tmp_path / "list.txt")
+    assert report.compare_with_list(kind, {"x.y": report.Counted(2, 4, [], {2: branches})}) is fine
     said = capsys.readouterr()
     assert told in said.out + said.err
 
 
-def test_every_line_of_the_list_is_in_the_source(report):
-    for file, text in report.read_known(report.KNOWN):
-        lines = [line.strip() for line in (report.ROOT / "csrc/ext" / file).read_text().splitlines()]
+def test_lines_of_python_that_are_not_run_are_gaps(report, tmp_path, monkeypatch):
+    (tmp_path / "x.py").write_text("if x:\n    y()\n")
+    monkeypatch.setitem(report.SOURCES, "python", tmp_path)
+    found = {"x.py": report.Counted(2, 2, [2], {1: 1})}
+    assert report.gaps("python", found) == {("x.py", "if x:"): 1, ("x.py", "y()"): 1}
+
+
+@pytest.mark.parametrize("kind", ["ext", "python"])
+def test_every_line_of_the_list_is_in_the_source(report, kind):
+    for file, text in report.read_known(report.KNOWN[kind]):
+        lines = [line.strip() for line in (report.SOURCES[kind] / file).read_text().splitlines()]
         assert text in lines, (file, text)
 
 
@@ -127,4 +138,4 @@ def test_what_python_has_run(report, tmp_path):
     )
     assert coverage.__version__
     found = report.count_python(tmp_path)
-    assert json.loads(json.dumps(found["atalanta/odd.py"])) == [5, 2, [4], {"2": 1}]
+    assert json.loads(json.dumps(found["odd.py"])) == [5, 2, [4], {"2": 1}]

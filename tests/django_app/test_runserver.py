@@ -298,6 +298,20 @@ def test_mistakes(tmp_path, settings, arguments, reason):
     assert "Traceback" not in done.stderr
 
 
+def test_a_name_for_ipv6(tmp_path):
+    """Its IPv6 address is meant."""
+    done = manage(tmp_path, "runserver", "--noreload", "-6", "no-such-host.invalid:0")
+    assert done.returncode == 1, done.stdout
+    assert "Error: cannot listen on no-such-host.invalid: " in done.stderr
+    assert "Traceback" not in done.stderr
+    try:
+        socket.create_server(("localhost", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("localhost has no IPv6 address here")
+    with runserver(tmp_path, "--noreload", "-6", where="localhost:0") as server:
+        assert server.get("/")[0] == 200
+
+
 @pytest.mark.parametrize("arguments", [[], ["--noreload"]])
 def test_a_port_in_use(tmp_path, arguments):
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -180,6 +180,17 @@ async def test_joining_and_leaving_at_once(make_layer, redis, before):
     assert await take(here, channel) == [MESSAGE]
 
 
+async def test_own_messages_keep_their_order_with_several_hosts(make_layer, redis):
+    layer = make_layer(hosts=[redis.url, redis.url])
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    for number in range(20):
+        await layer.group_send("group", {"type": "x", "n": number})
+        await layer.send(channel, {"type": "y", "n": number})
+    expected = [{"type": kind, "n": number} for number in range(20) for kind in "xy"]
+    assert await take(layer, channel, 40) == expected
+
+
 async def test_leaving_a_group_after_close(make_layer, redis):
     layer = make_layer()
     channel = await layer.new_channel()

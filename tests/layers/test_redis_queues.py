@@ -9,6 +9,8 @@ import pytest
 from channels.exceptions import ChannelFull
 from channels_redis.core import RedisChannelLayer as CoreLayer
 
+from atalanta.layers.redis import queues
+
 from .redis_server import DEADLINE
 
 MESSAGE = {"type": "test.message", "text": "Ahoy"}
@@ -96,6 +98,15 @@ async def test_cancelled_receives_lose_nothing_and_keep_the_order(make_layer):
     while len(got) < 60:
         got += [message["n"] for message in await take(worker, "worker")]
     assert got == list(range(60))
+
+
+async def test_a_worker_waits_for_longer_than_redis_holds_it(make_layer, monkeypatch):
+    monkeypatch.setattr(queues, "BLOCK", 0.05)
+    worker, sender = make_layer(), make_layer()
+    receiving = asyncio.create_task(worker.receive("worker"))
+    await asyncio.sleep(0.3)
+    await sender.send("worker", MESSAGE)
+    assert await asyncio.wait_for(receiving, DEADLINE) == MESSAGE
 
 
 async def test_closing_waits_for_a_receiver_that_was_cancelled(make_layer, redis):

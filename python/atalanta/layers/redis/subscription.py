@@ -294,8 +294,9 @@ class Subscription(Link):
             logger.exception("%d messages from %s were not delivered, the last on %r", count, self.host, name)
 
     def _note_confirmation(self, name: bytes) -> None:
-        # It is known: what Redis has not answered all commands for stays, as long as the connection does.
-        state = self._names[name]
+        state = self._names.get(name)
+        if state is None:
+            return
         state.due -= 1
         if state.due:
             return

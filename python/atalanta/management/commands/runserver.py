@@ -164,6 +164,7 @@ class Command(RunserverCommand):
             super().inner_run(*args, **options)
 
     def run_asgi(self, options: dict[str, Any]) -> None:
+        """Check the project, then serve it until Control-C."""
         # As Django's own command does: checks, then what was raised while the apps were loaded.
         autoreload.raise_last_exception()
         if not options["skip_checks"]:
