@@ -123,7 +123,9 @@ void ws_decompressor_init(ws_decompressor *self, const ws_decompressor_config *c
  * whatever the input inflates to. ROOM may turn out to have been the last byte: the next call
  * then gives DONE or INPUT with nothing written. A message without any payload counts as empty,
  * and a block with BFINAL set may end one even without the byte 00 that section 7.2.3.4 puts
- * behind it: there are senders of both. */
+ * behind it: there are senders of both. Data that refers back farther than the window is
+ * WS_ERROR_DEFLATE only where zlib has to look into the window: what lies in the room that was
+ * lent for the same step is found there. */
 int ws_decompressor_step(ws_decompressor *self, ws_inflate *step);
 
 /* Gives back what is not needed between two messages: everything if the peer must not refer to

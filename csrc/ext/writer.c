@@ -201,6 +201,14 @@ write_parts(Protocol *self, struct iovec *parts, size_t count)
 }
 #endif
 
+/* Whether what is written goes anywhere: a transport that has been told to close drops it, and
+ * warns of it in the log. */
+static bool
+leads_somewhere(const Protocol *self)
+{
+    return self->transport != NULL && !self->closing;
+}
+
 int
 writer_flush(Protocol *self)
 {
@@ -209,7 +217,7 @@ writer_flush(Protocol *self)
     }
     byte_buffer bytes = byte_buffer_move(&self->output.gathered);
     int result = 0;
-    if (self->transport != NULL) {
+    if (leads_somewhere(self)) {
         self->state->counters->bytes_sent += bytes.size;
 #ifdef _WIN32
         result = transport_write(self, bytes.data, bytes.size);
@@ -261,8 +269,11 @@ append_large_frame(Protocol *self, const uint8_t *header, size_t header_size,
 #else
     byte_buffer head = byte_buffer_move(&self->output.gathered);
     struct iovec parts[2] = {{head.data, head.size}, {(void *)(uintptr_t)payload, n}};
-    self->state->counters->bytes_sent += self->transport == NULL ? 0 : head.size + n;
-    int result = self->transport == NULL ? 0 : write_parts(self, parts, 2);
+    int result = 0;
+    if (leads_somewhere(self)) {
+        self->state->counters->bytes_sent += head.size + n;
+        result = write_parts(self, parts, 2);
+    }
     byte_buffer_drop(&head);
     return result;
 #endif

@@ -30,7 +30,8 @@ int writer_flush_if_full(Protocol *self);
  * written. */
 bool writer_gathers(const Protocol *self, size_t n);
 
-/* Writes what was gathered. May run Python. 0, or -1. */
+/* Writes what was gathered, or drops it when the transport is gone or has been told to close. May
+ * run Python. 0, or -1. */
 int writer_flush(Protocol *self);
 
 /* As writer_flush, before the caller closes the transport: the end of the stream may go in the

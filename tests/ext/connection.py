@@ -39,6 +39,7 @@ class FakeTransport(asyncio.Transport):
     def write(self, data):
         assert type(data) is bytes
         self.writes.append(data)
+        assert not self.closing, "written after the close"
 
     def written(self):
         """Everything written since the last look, in one piece."""

@@ -1,5 +1,6 @@
 """Compression: what is negotiated, what is compressed and how, and what a peer may do to the decompressor."""
 
+import asyncio
 import os
 import tracemalloc
 
@@ -360,6 +361,20 @@ async def test_without_a_limit_a_large_message_is_taken():
     value = os.urandom(3_000_000)
     read(connection, compressed(codec, value * 2, BINARY))
     assert await received(connection) == value * 2
+
+
+async def test_frames_that_were_held_when_the_stream_ended_are_not_answered():
+    connection, codec = await compressing()
+    value = "a" * 100_000  # more than may be queued
+    read(connection, compressed(codec, value) + encode(PING, b"too late", mask=MASK))
+    connection.eof_received()
+    assert connection.transport.closing
+    assert await received(connection) == value
+    receiving = asyncio.ensure_future(connection.receive())
+    await turn(2)
+    assert connection.transport.written() == b""
+    connection.connection_lost(None)
+    assert (await receiving)["type"] == "websocket.disconnect"
 
 
 async def test_an_application_that_has_returned_does_not_hold_up_the_close():
