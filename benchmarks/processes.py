@@ -117,10 +117,22 @@ def stop(process: subprocess.Popen) -> None:
     process.wait()
 
 
+@contextlib.contextmanager
+def interrupts_noted() -> Iterator[list[int]]:
+    """Ctrl-C only leaves a note in the list meanwhile."""
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def start(command: list[str], core: int | None, log: IO[bytes], **options) -> subprocess.Popen:
     """Start a process whose output goes to the log, out of reach of the terminal's Ctrl-C."""
-    with pinned(core):
-        return subprocess.Popen(
+    # An interrupt before the process has a name would leave it running.
+    with pinned(core), interrupts_noted() as interrupted:
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -128,6 +140,10 @@ def start(command: list[str], core: int | None, log: IO[bytes], **options) -> su
             start_new_session=True,
             **options,
         )
+    if interrupted:
+        stop(process)
+        raise KeyboardInterrupt
+    return process
 
 
 # ---- Redis ----
