@@ -228,9 +228,10 @@ coverage: coverage-core coverage-ext coverage-python
 
 FUZZ_SECONDS ?= 60
 FUZZ_TOGETHER ?= 1
+FUZZ_SEED ?= 0
 FUZZ ?=
 fuzz:
-	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_TOGETHER=$(FUZZ_TOGETHER) $(PYTHON) tests/fuzz/run.py $(FUZZ)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_TOGETHER=$(FUZZ_TOGETHER) FUZZ_SEED=$(FUZZ_SEED) $(PYTHON) tests/fuzz/run.py $(FUZZ)
 
 $(BUILD)/replay/%.o: csrc/core/%.c $(wildcard csrc/core/*.h)
 	@mkdir -p $(@D)

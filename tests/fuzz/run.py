@@ -1,8 +1,9 @@
 """Builds the fuzz targets with clang's libFuzzer and runs them: python tests/fuzz/run.py [--record] [target …]
 
-FUZZ_SECONDS (60) is the time of each target, FUZZ_TOGETHER (1) how many run at once, CLANG the compiler. Inputs
-that reach new code are collected below build/fuzz/corpus, findings are kept in build/fuzz/findings. Exits 1 when
-there is a finding. --record adds the run to the table in tests/fuzz/README.md."""
+FUZZ_SECONDS (60) is the time of each target, FUZZ_TOGETHER (1) how many run at once, FUZZ_SEED (0: a new one)
+what the random choices begin with, CLANG the compiler. Inputs that reach new code are collected below
+build/fuzz/corpus, findings are kept in build/fuzz/findings. Exits 1 when there is a finding. --record adds the
+run to the table in tests/fuzz/README.md."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ BUILD = ROOT / "build" / "fuzz"
 CLANG = os.environ.get("CLANG", "clang")
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 TOGETHER = int(os.environ.get("FUZZ_TOGETHER", "1"))
+SEED = int(os.environ.get("FUZZ_SEED", "0"))
 FLAGS = ["-std=c11", "-O1", "-g", "-fno-sanitize-recover=all", f"-I{ROOT}/csrc/core"]
 SANITIZE = "address,undefined"
 # Seconds for one input, and MiB for all: far above what any needs.
@@ -87,7 +89,7 @@ def run(target: str, program: Path) -> Result:
     collected, findings = BUILD / "corpus" / target, BUILD / "findings"
     collected.mkdir(parents=True, exist_ok=True)
     findings.mkdir(exist_ok=True)
-    command = [program, *BOUNDS, f"-max_total_time={SECONDS}", "-print_final_stats=1"]
+    command = [program, *BOUNDS, f"-max_total_time={SECONDS}", f"-seed={SEED}", "-print_final_stats=1"]
     command += [f"-artifact_prefix={findings}/{target}-", collected, HERE / "corpus" / target]
     result, begin = Result(), time.monotonic()
     fuzzer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
