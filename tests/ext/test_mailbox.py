@@ -367,3 +367,15 @@ async def test_a_cycle_through_messages_and_readers_is_collected():
     for reference in [cycle(as_message), cycle(as_reader)]:
         gc.collect()
         assert reference() is None
+
+
+def test_what_was_unread_at_a_time():
+    mailbox = Mailbox(10, 60)
+    mailbox.put({"n": 1})
+    mailbox.put({"n": 2}, 1000)
+    now = time.monotonic()
+    assert [mailbox.unread_at(now + seconds) for seconds in (0, 100, 2000)] == [2, 1, 0]
+    assert len(mailbox) == 2
+    assert mailbox.unread_at(-1.0) == 2
+    with pytest.raises(TypeError):
+        mailbox.unread_at("now")
