@@ -78,14 +78,14 @@ class LocalChannels:
 
         `expiry` is the message's own, in seconds.
         """
-        self._sweep_when_due()
+        self._sweep_when_due(time.monotonic())
         with self._lock:
             return self.mailbox(channel).put(message, expiry)
 
     async def receive(self, channel: str) -> dict[str, Any]:
         """Wait for the channel's next message. Cancelling loses nothing."""
-        self._last_look = time.monotonic()
-        self._sweep_when_due()
+        self._last_look = now = time.monotonic()
+        self._sweep_when_due(now)
         mailbox = self.hold(channel)
         try:
             return await Events(None, mailbox)
@@ -132,8 +132,8 @@ class LocalChannels:
         The loop gets its turn between slices of a large group. What one loop delivers to a group reaches
         every member in the same order; cancelling leaves nobody out.
         """
-        self._last_look = time.monotonic()
-        self._sweep_when_due()
+        self._last_look = now = time.monotonic()
+        self._sweep_when_due(now)
         members = self._groups.get(group)
         if members is None:
             return 0, 0
@@ -170,10 +170,9 @@ class LocalChannels:
             if len(members) > 0
         }
 
-    def _sweep_when_due(self) -> None:
+    def _sweep_when_due(self, now: float) -> None:
         """Let what nobody reads expire; a look at everything is too dear for each message."""
         if not self._channels_to_sweep and not self._groups_to_sweep:
-            now = time.monotonic()
             if now < self._sweep_at:
                 return
             self._sweep_at = now + min(SWEEP_INTERVAL, max(self._expiry, 0.1))
