@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -47,11 +46,11 @@ def git(*arguments: str) -> str:
 
 def export(commit: str, folder: pathlib.Path) -> None:
     """The files of a commit, without touching this work tree or git's own state."""
+    folder.mkdir(exist_ok=True)
     with tempfile.TemporaryFile() as archive:
         subprocess.run(["git", "-C", str(machine.ROOT), "archive", commit], stdout=archive, check=True)
         archive.seek(0)
-        with tarfile.open(fileobj=archive) as files:
-            files.extractall(folder, filter="data")
+        subprocess.run(["tar", "-x", "-C", str(folder)], stdin=archive, check=True)
 
 
 def export_work_tree(folder: pathlib.Path) -> None:

@@ -28,9 +28,13 @@ sys.stdin.read()
 def child():
     started = []
 
+    # Without a sanitizer, which keeps memory that was freed.
+    environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "PYTHONMALLOC")}
+
     def start(code):
+        command = [sys.executable, "-c", code]
         process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         started.append(process)
         return process

@@ -193,10 +193,14 @@ class Server:
         if receive_buffer is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         raw.settimeout(DEADLINE)
-        raw.connect(where)
-        if self.settings.tls:
-            context = ssl.create_default_context(cafile=self.authority)
-            return context.wrap_socket(raw, server_hostname="127.0.0.1")
+        try:
+            raw.connect(where)
+            if self.settings.tls:
+                context = ssl.create_default_context(cafile=self.authority)
+                return context.wrap_socket(raw, server_hostname="127.0.0.1")
+        except OSError:
+            raw.close()
+            raise
         return raw
 
     def open(self, **keys):

@@ -3,12 +3,15 @@
 FUZZ_SECONDS (60) is the time of each target, FUZZ_TOGETHER (1) how many run at once, FUZZ_SEED (0: a new one)
 what the random choices begin with, CLANG the compiler. Inputs that reach new code are collected below
 build/fuzz/corpus, findings are kept in build/fuzz/findings. Exits 1 when there is a finding. --record adds the
-run to the table in tests/fuzz/README.md."""
+run to the table in tests/fuzz/README.md. --command runs a target that is not one of the core's: the program, with
+its bounds."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -61,13 +64,20 @@ def build_core() -> list[Path]:
     return [objects / f"{source.stem}.o" for source in sources]
 
 
-def build(target: str, core: list[Path]) -> Path:
-    program = BUILD / target
-    source = HERE / f"fuzz_{target}.c"
-    subprocess.run(
-        [CLANG, *FLAGS, f"-fsanitize=fuzzer,{SANITIZE}", "-o", program, source, *core, "-lz"], check=True
-    )
-    return program
+def build(target: str, core: list[Path]) -> list[str]:
+    """The target's program, with its bounds."""
+    program, source = BUILD / target, HERE / f"fuzz_{target}.c"
+    command = [CLANG, *FLAGS, f"-fsanitize=fuzzer,{SANITIZE}", "-o", program, source, *core, "-lz"]
+    subprocess.run(command, check=True)
+    return [str(program), *BOUNDS]
+
+
+def build_all(targets: list[str]) -> dict[str, list[str]]:
+    known = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.c"))
+    if unknown := set(targets) - set(known):
+        sys.exit(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    core = build_core()
+    return {target: build(target, core) for target in targets or known}
 
 
 def read(lines: Iterable[str], log: TextIO, result: Result, begin: float) -> None:
@@ -87,12 +97,12 @@ def read(lines: Iterable[str], log: TextIO, result: Result, begin: float) -> Non
             result.new_inputs = int(found[1])
 
 
-def run(target: str, program: Path) -> Result:
-    collected, findings = BUILD / "corpus" / target, BUILD / "findings"
+def run(target: str, program: list[str]) -> Result:
+    collected, findings, seeds = BUILD / "corpus" / target, BUILD / "findings", HERE / "corpus" / target
     collected.mkdir(parents=True, exist_ok=True)
     findings.mkdir(exist_ok=True)
-    command = [program, *BOUNDS, f"-max_total_time={SECONDS}", f"-seed={SEED}", "-print_final_stats=1"]
-    command += [f"-artifact_prefix={findings}/{target}-", collected, HERE / "corpus" / target]
+    command = [*program, f"-max_total_time={SECONDS}", f"-seed={SEED}", "-print_final_stats=1"]
+    command += [f"-artifact_prefix={findings}/{target}-", str(collected), *([str(seeds)] if seeds.exists() else [])]
     result, begin = Result(), time.monotonic()
     fuzzer = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, errors="replace")
     with fuzzer.stderr, (BUILD / f"{target}.log").open("w", buffering=1) as log:
@@ -107,23 +117,24 @@ def run(target: str, program: Path) -> Result:
 
 
 def main() -> int:
-    arguments = sys.argv[1:]
-    recorded = "--record" in arguments
-    known = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.c"))
-    targets = [argument for argument in arguments if argument != "--record"] or known
-    if unknown := set(targets) - set(known):
-        sys.exit(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    core = build_core()
-    programs = [build(target, core) for target in targets]
+    parser = argparse.ArgumentParser(description="Runs the fuzz targets.")
+    parser.add_argument("--record", action="store_true", help="add the figures to tests/fuzz/README.md")
+    parser.add_argument("--command", help="the program of the one target that is named, which is built already")
+    parser.add_argument("targets", nargs="*")
+    arguments = parser.parse_args()
+    if arguments.command:
+        programs = {arguments.targets[0]: shlex.split(arguments.command)}
+    else:
+        programs = build_all(arguments.targets)
     print(ROW.format("target", "executions", "per s", "edges", "new", "last at s", "inputs", ""))
     failed = 0
     with ThreadPoolExecutor(TOGETHER) as pool:
-        for target, result in zip(targets, pool.map(run, targets, programs), strict=True):
+        for target, result in zip(programs, pool.map(run, programs, programs.values()), strict=True):
             failed += result.failed
             print(row(target, result), flush=True)
-            if recorded:
+            if arguments.record:
                 record.add(target, result)
-    print(f"{len(targets) - failed} passed, {failed} failed")
+    print(f"{len(programs) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
