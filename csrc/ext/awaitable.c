@@ -53,11 +53,10 @@ awaitable_clear(Awaitable *self)
 static int
 awaitable_traverse(Awaitable *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->protocol);
     Py_VISIT(self->event);
     Py_VISIT(self->waiter);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 /* The connection must not wake a waiter that nobody waits for any more. */

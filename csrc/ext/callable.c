@@ -74,9 +74,8 @@ callable_clear(Callable *self)
 static int
 callable_traverse(Callable *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->protocol);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

@@ -430,7 +430,6 @@ delivery_clear(Delivery *self)
 static int
 delivery_traverse(Delivery *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->group);
     Py_VISIT(self->message);
     Py_VISIT(self->loop);
@@ -439,7 +438,8 @@ delivery_traverse(Delivery *self, visitproc visit, void *arg)
     /* The references of a list that has several owners are counted once, by the group if it is
      * one of them. */
     bool alone = self->members != NULL && self->members->owners == 1;
-    return alone ? members_traverse(self->members, visit, arg) : 0;
+    int stopped = alone ? members_traverse(self->members, visit, arg) : 0;
+    return stopped != 0 ? stopped : visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

@@ -529,7 +529,6 @@ dispatcher_tp_clear(Dispatcher *self)
 static int
 dispatcher_traverse(Dispatcher *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->events);
     Py_VISIT(self->dispatch);
     Py_VISIT(self->consumer);
@@ -538,7 +537,7 @@ dispatcher_traverse(Dispatcher *self, visitproc visit, void *arg)
     Py_VISIT(self->event_type);
     Py_VISIT(self->yielded);
     Py_VISIT(self->error);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

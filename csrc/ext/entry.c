@@ -274,7 +274,6 @@ entry_clear(Entry *self)
 static int
 entry_traverse(Entry *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->transport);
     Py_VISIT(self->lent.private_view);
     Py_VISIT(self->config);
@@ -283,7 +282,7 @@ entry_traverse(Entry *self, visitproc visit, void *arg)
     Py_VISIT(self->loop);
     Py_VISIT(self->connections);
     Py_VISIT(self->per_loop);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

@@ -228,11 +228,10 @@ events_tp_clear(Events *self)
 static int
 events_traverse(Events *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->waiter);
     Py_VISIT(self->connection);
     Py_VISIT(self->mailbox);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

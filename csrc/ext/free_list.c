@@ -44,8 +44,9 @@ free_list_empty(free_list *list)
 int
 free_list_traverse(const free_list *list, visitproc visit, void *arg)
 {
-    for (int i = 0; i < list->count; i++) {
-        Py_VISIT(Py_TYPE(list->items[i]));
+    int stopped = 0;
+    for (int i = 0; stopped == 0 && i < list->count; i++) {
+        stopped = visit((PyObject *)Py_TYPE(list->items[i]), arg);
     }
-    return 0;
+    return stopped;
 }

@@ -216,10 +216,10 @@ group_tp_clear(Group *self)
 static int
 group_traverse(Group *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->places);
     Py_VISIT(self->line);
-    return members_traverse(self->members, visit, arg);
+    int stopped = members_traverse(self->members, visit, arg);
+    return stopped != 0 ? stopped : visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

@@ -85,8 +85,7 @@ loop_state_buffer(const LoopState *self)
 static int
 loop_state_traverse(LoopState *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

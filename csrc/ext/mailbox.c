@@ -279,14 +279,13 @@ mailbox_tp_clear(Mailbox *self)
 static int
 mailbox_traverse(Mailbox *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     for (size_t i = 0; i < self->count; i++) {
         Py_VISIT(self->slots[(self->head + i) & (self->room - 1)].message);
     }
     Py_VISIT(self->reader);
     Py_VISIT(self->more_readers);
     Py_VISIT(self->connection);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

@@ -56,8 +56,7 @@ parser_init(Parser *self, PyObject *args, PyObject *kwargs)
 static int
 parser_traverse(Parser *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

@@ -195,12 +195,11 @@ poller_clear(Poller *self)
 static int
 poller_traverse(Poller *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->per_loop);
     for (size_t i = 0; i < self->capacity; i++) {
         Py_VISIT(self->sockets[i]);
     }
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

@@ -114,7 +114,6 @@ protocol_clear(Protocol *self)
 static int
 protocol_traverse(Protocol *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->transport);
     Py_VISIT(self->loop);
     Py_VISIT(self->per_loop);
@@ -129,7 +128,7 @@ protocol_traverse(Protocol *self, visitproc visit, void *arg)
     Py_VISIT(self->receive_waiter);
     Py_VISIT(self->send_waiters);
     Py_VISIT(self->end_reason);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

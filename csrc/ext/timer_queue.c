@@ -316,11 +316,10 @@ timer_queue_clear(TimerQueue *self)
 static int
 timer_queue_traverse(TimerQueue *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->per_loop);
     Py_VISIT(self->loop);
     Py_VISIT(self->handle);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

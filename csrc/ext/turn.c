@@ -74,7 +74,6 @@ turn_clear(Turn *self)
 static int
 turn_traverse(Turn *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->per_loop);
     Py_VISIT(self->loop);
     for (size_t i = self->flushed; i < self->outputs.count; i++) {
@@ -83,7 +82,7 @@ turn_traverse(Turn *self, visitproc visit, void *arg)
     for (size_t i = self->resumed; i < self->waiters.count; i++) {
         Py_VISIT(self->waiters.items[i]);
     }
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

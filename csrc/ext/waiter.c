@@ -81,14 +81,13 @@ waiter_clear(Waiter *self)
 static int
 waiter_traverse(Waiter *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->per_loop);
     Py_VISIT(self->loop);
     Py_VISIT(self->callback);
     Py_VISIT(self->context);
     Py_VISIT(self->cancel_message);
     Py_VISIT(self->runner);
-    return 0;
+    return visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void
