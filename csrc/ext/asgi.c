@@ -106,10 +106,12 @@ asgi_receive_event_steal(const module_state *state, PyObject *message)
 {
     PyObject *event = PyDict_Copy(state->receive_event);
     PyObject *key = PyUnicode_Check(message) ? state->names.text : state->names.bytes;
-    if (event != NULL && PyDict_SetItem(event, key, message) < 0) {
-        Py_CLEAR(event);
-    }
+    int result = event == NULL ? -1 : PyDict_SetItem(event, key, message);
     Py_DECREF(message);
+    if (result < 0) {
+        Py_XDECREF(event);
+        return NULL;
+    }
     return event;
 }
 
@@ -133,7 +135,8 @@ asgi_connect_event(const module_state *state)
 {
     PyObject *event = PyDict_New();
     if (event != NULL && PyDict_SetItem(event, state->names.type, state->names.connect_type) < 0) {
-        Py_CLEAR(event);
+        Py_DECREF(event);
+        return NULL;
     }
     return event;
 }

@@ -113,7 +113,8 @@ listed_connections(const counters *all)
     for (Protocol *item = all->connections; list != NULL && item != NULL; item = item->next) {
         /* One that is being destroyed may still be on the list, and must not be revived. */
         if (Py_REFCNT(item) > 0 && PyList_Append(list, (PyObject *)item) < 0) {
-            Py_CLEAR(list);
+            Py_DECREF(list);
+            return NULL;
         }
     }
     return list;

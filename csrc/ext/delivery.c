@@ -448,7 +448,7 @@ delivery_dealloc(Delivery *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     delivery_clear(self);
-    Py_CLEAR(self->group);
+    Py_DECREF(self->group);
     PyObject_GC_Del(self);
     Py_DECREF(type);
 }

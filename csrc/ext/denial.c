@@ -20,7 +20,8 @@ copy_headers(PyObject *headers)
     PyObject *copy = headers == NULL ? PyList_New(0) : PySequence_List(headers);
     if (copy != NULL &&
         asgi_headers_walk(copy, "websocket.http.response.start", ignore_header, NULL) < 0) {
-        Py_CLEAR(copy);
+        Py_DECREF(copy);
+        return NULL;
     }
     return copy;
 }

@@ -48,7 +48,8 @@ handler_name(module_state *state, PyObject *event_type)
         PyDict_Clear(state->handler_names);
     }
     if (PyDict_SetItem(state->handler_names, event_type, name) < 0) {
-        Py_CLEAR(name);
+        Py_DECREF(name);
+        return NULL;
     }
     return name;
 }
@@ -81,7 +82,8 @@ find_handler(Dispatcher *self)
         PyErr_Clear();
     }
     if (handler == Py_None) {
-        Py_CLEAR(handler);
+        Py_DECREF(handler);
+        return NULL;
     }
     return handler;
 }

@@ -119,7 +119,8 @@ overdue_entries(const LoopState *per_loop, double now)
     PyObject *list = PyList_New(0);
     for (Entry *entry = per_loop->entries; list != NULL && entry != NULL; entry = entry->next) {
         if (entry->deadline <= now && PyList_Append(list, (PyObject *)entry) < 0) {
-            Py_CLEAR(list);
+            Py_DECREF(list);
+            return NULL;
         }
     }
     return list;

@@ -149,8 +149,8 @@ core_mask_kernels(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     for (size_t i = 0; names != NULL && i < count; i++) {
         PyObject *name = PyUnicode_FromString(kernels[i]->name);
         if (name == NULL) {
-            Py_CLEAR(names);
-            break;
+            Py_DECREF(names);
+            return NULL;
         }
         PyTuple_SET_ITEM(names, (Py_ssize_t)i, name);
     }
@@ -193,7 +193,8 @@ core_after_resumes(PyObject *module, PyObject *Py_UNUSED(ignored))
     module_state *state = PyModule_GetState(module);
     Waiter *waiter = waiter_new_here(state);
     if (waiter != NULL && turn_resume(waiter) < 0) {
-        Py_CLEAR(waiter);
+        Py_DECREF(waiter);
+        return NULL;
     }
     return (PyObject *)waiter;
 }

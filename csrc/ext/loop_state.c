@@ -37,7 +37,8 @@ loop_state_look_up(module_state *state, PyObject *loop)
     PyErr_Clear();
     LoopState *self = loop_state_new(state);
     if (self != NULL && PyObject_SetItem(state->loop_states, loop, (PyObject *)self) < 0) {
-        Py_CLEAR(self);
+        Py_DECREF(self);
+        return NULL;
     }
     return self;
 }

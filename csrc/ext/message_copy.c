@@ -57,7 +57,8 @@ copy_list(const module_state *state, PyObject *list, int depth)
         }
         PyObject *inner = copy_value(state, value, depth);
         if (inner == NULL || PyList_SetItem(copy, i, inner) < 0) {
-            Py_CLEAR(copy);
+            Py_DECREF(copy);
+            return NULL;
         }
     }
     return copy;

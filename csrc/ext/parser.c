@@ -189,7 +189,8 @@ parser_feed(Parser *self, PyObject *data)
         result = -1;
     }
     if (result < 0) {
-        Py_CLEAR(events);
+        Py_DECREF(events);
+        return NULL;
     }
     return events;
 }

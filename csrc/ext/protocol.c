@@ -31,7 +31,8 @@ protocol_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(
     self->phase = PHASE_CLOSED;
     self->state = module_state_of((PyObject *)self);
     if (self->state == NULL) {
-        Py_CLEAR(self);
+        Py_DECREF(self);
+        return NULL;
     }
     return (PyObject *)self;
 }

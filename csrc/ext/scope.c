@@ -216,7 +216,8 @@ build_extensions(const module_state *state)
     PyObject *extensions = PyDict_New();
     if (extensions != NULL &&
         scope_set_steal(extensions, state->names.response_extension, PyDict_New()) < 0) {
-        Py_CLEAR(extensions);
+        Py_DECREF(extensions);
+        return NULL;
     }
     return extensions;
 }
@@ -243,13 +244,15 @@ scope_template(const module_state *state)
     PyObject *scope = PyDict_New();
     for (size_t i = 0; scope != NULL && i < Py_ARRAY_LENGTH(keys); i++) {
         if (PyDict_SetItem(scope, keys[i], Py_None) < 0) {
-            Py_CLEAR(scope);
+            Py_DECREF(scope);
+            return NULL;
         }
     }
     if (scope != NULL &&
         (PyDict_SetItem(scope, state->names.type, state->names.websocket) < 0 ||
          scope_set_steal(scope, state->names.http_version, PyUnicode_FromString("1.1")) < 0)) {
-        Py_CLEAR(scope);
+        Py_DECREF(scope);
+        return NULL;
     }
     return scope;
 }
