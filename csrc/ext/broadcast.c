@@ -225,7 +225,8 @@ broadcast_write(Protocol *self, broadcast_frames *frames, double expires)
         return -1;
     }
     size_t size = (size_t)PyBytes_GET_SIZE(frame);
-    if (!self->output.paused && queue->count == 0) {
+    if (!self->output.paused) {
+        assert(queue->count == 0); /* it was drained when writing went on */
         return append_frame(self, frame) < 0 ? -1 : 1;
     }
     if (!queue_has_room(queue, size)) {

@@ -75,8 +75,8 @@ static int
 take_event(Protocol *self, const ws_event *event)
 {
     if (event->type == WS_EVENT_DATA) {
-        /* A large frame on a slow line is a sign of life all the time. */
-        self->frame_arrived |= event->length > 0 || event->frame_left == 0;
+        /* Any piece counts: a large frame on a slow line is a sign of life all the time. */
+        self->frame_arrived = true;
         if (!event->fin && !fragment_allowed(self, event)) {
             return 0;
         }
@@ -105,8 +105,8 @@ must_hold(const Protocol *self, const ws_event *event)
 }
 
 /* Reads frames until the bytes or the connection end, or the rest must be held; what a later call
- * needs is kept, and *held is the number of bytes at the end that the caller has to keep. 0, or
- * -1. */
+ * needs is kept, and *held is the number of bytes at the end that the caller has to keep: none
+ * after a failure. 0, or -1. */
 static int
 read_frames(Protocol *self, const uint8_t *data, size_t n, size_t *held)
 {
@@ -179,7 +179,7 @@ incoming_feed_held(Protocol *self)
     self->frames_held = false;
     self->held_at = 0;
     const int result = read_frames(self, bytes.data + at, bytes.size - at, &held);
-    if (result == 0 && held > 0) {
+    if (held > 0) {
         /* In their place: copying the rest at every step would cost quadratic time. */
         self->held_at = bytes.size - held;
         self->kept = bytes;
