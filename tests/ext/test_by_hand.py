@@ -216,15 +216,16 @@ async def test_an_exception_of_a_connection_that_it_loses_is_reported_without_a_
     assert type(context["exception"]) is ZeroDivisionError and context["transport"] is None
 
 
-async def test_what_ends_the_program_is_nobodys_to_report(polled):
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+async def test_what_ends_the_program_is_nobodys_to_report(polled, error):
     connection, ours, peer = await polled(max_message_size=10)
 
     def limit_exceeded(limit, text):
-        raise SystemExit
+        raise error
 
     connection.limit_exceeded = limit_exceeded
     peer.send(encode(BINARY, bytes(11), mask=MASK))
-    with pytest.raises(SystemExit):
+    with pytest.raises(error):
         connection.loop.poller()
 
 

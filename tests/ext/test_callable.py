@@ -62,6 +62,28 @@ async def test_nowait_leaves_alone_what_is_no_short_message_of_an_open_connectio
     assert connection.send.nowait(text("x")) is False
 
 
+async def test_nowait_leaves_alone_what_might_have_to_be_written_at_once():
+    connection, count = await opened(), 0
+    while connection.send.nowait(text("x" * 4000)):
+        count += 1
+    assert count > 1 and connection.transport.writes == []
+    assert connection.send.nowait(text("short")) is True
+    await turn()
+    assert payloads(connection.transport.written()) == [b"x" * 4000] * count + [b"short"]
+
+
+async def test_nowait_overtakes_no_message_that_waits():
+    connection = await opened()
+    connection.pause_writing()
+    sending = connection.send(text("first"))
+    sending.send(None)
+    assert connection.send.nowait({"type": "websocket.close"}) is False
+    connection.resume_writing()
+    await sending
+    await turn()
+    assert payloads(connection.transport.written()) == [b"first"]
+
+
 async def test_nowait_says_what_is_wrong_with_a_message():
     connection = await opened()
     with pytest.raises(UnicodeEncodeError):

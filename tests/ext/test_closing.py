@@ -4,8 +4,18 @@ import asyncio
 
 import pytest
 
-from .connection import Connection, FakeTransport, Loop, opened, read, text, turn
-from .reference import CLOSE, MASK, encode
+from .connection import (
+    Connection,
+    FakeTransport,
+    Loop,
+    client_frames,
+    connect,
+    opened,
+    read,
+    text,
+    turn,
+)
+from .reference import CLOSE, MASK, PING, encode
 from .test_session import denying, divide
 
 
@@ -46,6 +56,47 @@ async def test_a_transport_is_closed_once():
     connection.shutdown()
     connection.shutdown()
     assert connection.transport.calls == ["close"]
+
+
+async def test_a_connection_that_is_being_closed_awaits_no_reply():
+    connection = await opened()
+    await connection.send({"type": "websocket.close"})
+    assert connection.close_timer == 10.0
+    read(connection, encode(CLOSE, b"\x03\xe8", mask=MASK))
+    assert connection.transport.calls == ["close"] and connection.close_timer is None
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda connection: connection.send({"type": "websocket.close"}).send(None),
+        lambda connection: connection.resume_writing(),
+    ],
+    ids=["close", "resume_writing"],
+)
+async def test_a_transport_that_fails_when_reading_goes_on(act):
+    connection = await opened()
+    connection.pause_writing()
+    read(connection, encode(PING, bytes(125), mask=MASK) * 140)
+    assert connection.transport.calls == ["pause_reading"]
+    connection.transport.resume_reading = divide
+    with pytest.raises(ZeroDivisionError):
+        act(connection)
+
+
+@pytest.mark.parametrize(
+    "early, method",
+    [(encode(CLOSE, b"\x03\xe8", mask=MASK), "close"), (client_frames("x" * 500_000), "resume_reading")],
+    ids=["close", "resume_reading"],
+)
+async def test_a_transport_that_fails_over_what_came_before_the_handshake_was_answered(early, method):
+    connection = connect()
+    await connection.receive()
+    read(connection, early)
+    setattr(connection.transport, method, divide)
+    with pytest.raises(ZeroDivisionError):
+        await connection.send({"type": "websocket.accept"})
+    assert connection.accepted
 
 
 async def test_a_protocol_without_a_transport():

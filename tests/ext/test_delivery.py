@@ -201,6 +201,24 @@ async def test_an_error_is_told_to_its_own_sender(monkeypatch):
         next(first)
 
 
+async def test_an_error_after_its_sender_has_ended_is_reported(monkeypatch):
+    reported = []
+    monkeypatch.setattr("sys.unraisablehook", lambda seen: reported.append((seen.exc_type, seen.object)))
+    group, boxes = slow_group()
+    connection = await opened()
+    boxes[-1].attach(connection.receive, 1000, "skip")
+
+    def write(data):
+        raise OSError("no")
+
+    monkeypatch.setattr(connection.transport, "write", write)
+    delivery = group.send({"type": "broadcast.message", "text": "x" * 100_000})
+    next(delivery)
+    delivery.close()
+    assert reported == [(OSError, delivery)]
+    assert {len(box) for box in boxes[:-1]} == {1}
+
+
 async def test_a_broadcast_in_slices_is_written_in_its_own_thread_only():
     group, boxes = slow_group()
     connection = await opened()
@@ -250,6 +268,15 @@ def test_a_delivery_half_way_is_collected_with_its_group():
     del tracked, mail, group, boxes, delivery
     gc.collect()
     assert reference() is None
+
+
+def test_what_a_delivery_alone_refers_to_is_found():
+    group, box = Group(60), Mailbox(10, 60)
+    group.add("here", box)
+    delivery = group.send({"type": "x"})
+    group.discard("here")
+    referrers = gc.get_referrers(box)
+    assert delivery in referrers and group not in referrers
 
 
 async def test_many_senders_share_the_slices_of_one_turn():

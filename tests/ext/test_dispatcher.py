@@ -16,7 +16,7 @@ import pytest
 from atalanta import ClientDisconnected
 from atalanta._core import Dispatcher, Events, Mailbox
 
-from .connection import client_frames, opened, payloads, read, text, turn
+from .connection import FakeTransport, client_frames, opened, payloads, read, text, turn
 from .test_tasks import BUILDERS
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -157,6 +157,25 @@ async def test_events_of_a_connection_and_of_a_mailbox(run):
     assert payloads(connection.transport.written()) == [b"a", b"b"]
     await consumer.handle("note", value="c")
     assert consumer.consumer.log == ["a", "b", "c"]
+
+
+async def test_a_message_that_comes_of_writing_what_a_handler_has_sent(run):
+    class Putting(FakeTransport):
+        def write(self, data):
+            super().write(data)
+            if consumer is not None:
+                consumer.box.put({"type": "note", "value": "written"})
+
+    class Sending(Consumer):
+        async def answer(self, event):
+            await connection.send(text("answer"))
+
+    consumer = None
+    connection = await opened(Putting())
+    consumer = run(Sending(), connection.receive)
+    await turn()
+    await consumer.handle("answer")
+    assert consumer.consumer.log == ["written"] and payloads(connection.transport.written()) == [b"answer"]
 
 
 async def test_many_events_leave_the_loop_its_turns(run):
@@ -526,6 +545,14 @@ class CancelsItself(Consumer):
             self.log.append("cancelled in the handler")
             raise
 
+    async def and_yields(self, event):
+        asyncio.current_task().cancel()
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.log.append("cancelled in the handler")
+            raise
+
     async def and_waits_for_a_task(self, event):
         self.child = asyncio.ensure_future(asyncio.sleep(10))
         asyncio.current_task().cancel()
@@ -563,14 +590,14 @@ class CancelsItself(Consumer):
         asyncio.current_task().uncancel()
 
 
-@pytest.mark.parametrize("kind", ["and_returns", "and_waits"])
+@pytest.mark.parametrize("kind", ["and_returns", "and_waits", "and_yields"])
 async def test_a_handler_that_cancels_its_own_task(run, kind):
     consumer = run(CancelsItself())
     await turn()
     await consumer.handle(kind)
     await consumer.end()
     assert consumer.task.cancelled()
-    assert consumer.consumer.log == (["cancelled in the handler"] if kind == "and_waits" else [])
+    assert consumer.consumer.log == ([] if kind == "and_returns" else ["cancelled in the handler"])
 
 
 @pytest.mark.parametrize("kind", ["and_waits_for_a_task", "and_gathers"])

@@ -303,3 +303,25 @@ async def test_a_message_that_cannot_be_copied_for_its_second_reader():
     with pytest.raises(ZeroDivisionError):
         await Events(None, mailboxes[0])
     assert (await Events(None, mailboxes[1]))["type"] == "x"
+
+
+async def test_a_message_that_cannot_be_copied_does_not_give_its_turn_to_the_connection():
+    class Once:
+        copies = 0
+
+        def __deepcopy__(self, memo):
+            self.copies += 1
+            if self.copies > 1:
+                raise ZeroDivisionError
+            return self
+
+    connection, box, events = await both()
+    group = Group(60)
+    group.add("here", box)
+    group.add("there", Mailbox(10, 60))
+    deliver(group, {"type": "x", "once": Once()})
+    read(connection, client_frames("first", "second"))
+    assert names([await events]) == ["first"]
+    with pytest.raises(ZeroDivisionError):
+        await events
+    assert names([await events]) == ["second"]

@@ -22,7 +22,7 @@ from .connection import (
     text,
     turn,
 )
-from .reference import BINARY, MASK, TEXT, encode
+from .reference import BINARY, CONT, MASK, PING, TEXT, encode
 
 SHARED = 256 * 1024
 BUDGET = 128
@@ -95,6 +95,18 @@ async def test_the_rest_of_a_large_frame_is_received_into_its_message():
     assert (await connection.receive())["text"] == "next"
 
 
+async def test_a_fragment_whose_header_has_come_alone_is_received_into_the_shared_buffer():
+    """Its message has no room for it yet."""
+    connection = await opened()
+    shared = address(connection.get_buffer(-1))
+    fragment = encode(CONT, b"b" * 100_000, mask=MASK)
+    read(connection, encode(BINARY, b"a" * 100, fin=False, mask=MASK))
+    read(connection, fragment[:-100_000])
+    assert address(connection.get_buffer(-1)) == shared
+    read(connection, fragment[-100_000:])
+    assert (await connection.receive())["bytes"] == b"a" * 100 + b"b" * 100_000
+
+
 async def test_a_read_nested_in_a_read_gets_another_buffer():
     other = await opened()
 
@@ -112,6 +124,26 @@ async def test_a_read_nested_in_a_read_gets_another_buffer():
     assert connection.transport.nested != shared
     assert address(other.get_buffer(-1)) == shared
     assert (await other.receive())["text"] == "nested"
+
+
+async def test_a_message_is_received_into_by_a_connection_that_has_a_buffer_of_its_own():
+    other = await opened()
+
+    class Nesting(FakeTransport):
+        def close(self):
+            super().close()
+            read(other, client_frames("nested"))
+
+    connection = Connection()
+    connection.connection_made(Nesting())
+    read(connection, b"no HTTP at all\r\n\r\n")
+    payload = bytes(range(256)) * 1000
+    stream = encode(BINARY, payload, mask=MASK)
+    for part in (stream[:100], stream[100:], client_frames("next")):
+        read(other, part)
+    assert (await other.receive())["text"] == "nested"
+    assert (await other.receive())["bytes"] == payload
+    assert (await other.receive())["text"] == "next"
 
 
 async def test_a_read_nested_in_the_close_for_a_close_frame_loses_nothing():
@@ -282,6 +314,17 @@ async def test_messages_that_wait_keep_reading_as_it_is_when_writing_resumes():
     connection.resume_writing()
     assert connection.transport.calls == []
     assert await connection.receive() == {"type": "websocket.receive", "text": "one"}
+
+
+async def test_pongs_that_nobody_takes_keep_reading_paused_until_somebody_does():
+    connection = await opened()
+    connection.pause_writing()
+    read(connection, client_frames("first") + encode(PING, bytes(125), mask=MASK) * 140)
+    assert connection.transport.calls == ["pause_reading"]
+    assert (await connection.receive())["text"] == "first"
+    assert connection.transport.calls == ["pause_reading"]
+    connection.resume_writing()
+    assert connection.transport.calls == ["pause_reading", "resume_reading"]
 
 
 async def test_calls_with_other_arguments():

@@ -1,12 +1,14 @@
 """What an application sends, by the state of its connection, where the event itself is the trouble."""
 
+import sys
+
 import pytest
 
 from atalanta.protocol import Compression
 
 from ..asgi.deflate import Codec
 from .connection import REQUEST, Connection, FakeTransport, connect, opened, payloads, read, text, turn
-from .reference import MASK, TEXT, encode
+from .reference import CLOSE, MASK, TEXT, encode
 
 
 class Trouble:
@@ -165,6 +167,22 @@ async def test_more_that_comes_while_early_messages_are_held_is_held_behind_them
     assert [(await connection.receive())["text"] for _ in texts] == texts
 
 
+async def test_a_close_that_fails_behind_messages_that_were_held():
+    codec = Codec("permessage-deflate; client_max_window_bits=12")
+    connection = Connection(compression=Compression())
+    connection.connection_made(FakeTransport())
+    connection.data_received(REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+    await connection.receive()
+    await connection.send({"type": "websocket.accept"})
+    frames = [encode(TEXT, codec.compress(letter * 400_000), rsv=4, mask=MASK) for letter in "ab"]
+    read(connection, b"".join(frames) + encode(CLOSE, b"\x03\xe8", mask=MASK))
+    connection.transport.close = divide
+    assert (await connection.receive())["text"] == "a" * 400_000
+    with pytest.raises(ZeroDivisionError):
+        await connection.receive()
+    assert (await connection.receive())["code"] == 1000
+
+
 async def test_a_subprotocol_that_has_no_utf8():
     connection = connect()
     await connection.receive()
@@ -245,6 +263,13 @@ async def test_headers_that_are_no_pairs(headers):
         await connection.send({"type": "websocket.accept", "headers": headers})
 
 
+async def test_headers_that_fail_half_way():
+    connection = await connecting()
+    with pytest.raises(ZeroDivisionError):
+        await connection.send({"type": "websocket.accept", "headers": (divide() for _ in "x")})
+    assert connection.transport.written() == b""
+
+
 async def test_without_default_headers_there_are_none():
     connection = connect(default_headers=None)
     await connection.receive()
@@ -264,9 +289,10 @@ async def test_a_denial_that_is_shut_down_on_a_loop_that_takes_no_calls():
         del connection.loop.call_later
 
 
-async def test_types_are_compared_not_identified():
+@pytest.mark.parametrize("make", [sys.intern, "".join])
+async def test_types_are_compared_not_identified(make):
     connection = connect()
     await connection.receive()
-    await connection.send({"type": "".join(["websocket.", "accept"])})
+    await connection.send({"type": make("websocket.accept")})
     await turn()
     assert connection.transport.written().startswith(b"HTTP/1.1 101 ")

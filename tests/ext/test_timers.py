@@ -9,7 +9,8 @@ import weakref
 
 import pytest
 
-from .connection import Connection, FakeTransport, turn
+from .connection import Connection, FakeTransport, read, turn
+from .reference import MASK, PING, encode
 
 try:
     import uvloop
@@ -259,6 +260,82 @@ def test_the_close_timeout_aborts(run):
         connection.connection_lost(None)
         assert not asyncio.get_running_loop().waiting()
 
+    run(main())
+
+
+def test_a_close_timeout_that_is_over_before_it_begins(run):
+    async def main():
+        connection = await accepted()
+        connection.close_timeout = -1e6
+        await connection.send({"type": "websocket.close"})
+        await until(lambda: connection.transport.aborted)
+        connection.connection_lost(None)
+
+    run(main())
+
+
+def test_a_ping_that_is_lost_while_neither_side_reads(run):
+    """Reading is paused for the peer's own fault: it takes nothing of what we send."""
+
+    async def main():
+        connection = await accepted(ping_interval=0.05, ping_timeout=0.05)
+        connection.pause_writing()
+        read(connection, encode(PING, bytes(125), mask=MASK) * 140)
+        assert connection.transport.calls == ["pause_reading"]
+        await until(lambda: connection.close_code is not None)
+        assert connection.close_code == 1011 and len(connection.transport.pings) <= 2
+        connection.connection_lost(None)
+
+    run(main())
+
+
+def test_a_call_that_cannot_be_cancelled_is_reported(run, monkeypatch):
+    reported = []
+    monkeypatch.setattr("sys.unraisablehook", lambda seen: reported.append((seen.exc_type, seen.object)))
+
+    class Handle:
+        def cancel(self):
+            raise ZeroDivisionError
+
+    async def main():
+        connection = await accepted(loop=Loop(Handle()), ping_interval=20.0)
+        connection.connection_lost(None)
+        assert reported == [(ZeroDivisionError, connection.loop.handle)]
+        reported.clear()
+
+    class Loop:
+        """The running loop, but for the handles that it gives."""
+
+        def __init__(self, handle):
+            self.handle = handle
+
+        def __getattr__(self, name):
+            return getattr(asyncio.get_running_loop(), name)
+
+        def call_later(self, delay, callback):
+            self.queue = callback
+            return self.handle
+
+    run(main())
+
+
+def test_the_last_timer_is_stopped_by_another_that_runs(run):
+    class Ending(Transport):
+        def abort(self):
+            super().abort()
+            other.connection_lost(None)
+
+    async def main():
+        nonlocal other
+        loop = asyncio.get_running_loop()
+        other = await accepted(ping_interval=20.0)
+        connection = await accepted(Ending(), close_timeout=0.01)
+        await connection.send({"type": "websocket.close"})
+        await until(lambda: connection.transport.aborted)
+        assert other.transport is None and not loop.waiting()
+        connection.connection_lost(None)
+
+    other = None
     run(main())
 
 

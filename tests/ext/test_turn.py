@@ -12,7 +12,7 @@ import pytest
 
 from atalanta._core import Events, Mailbox, after_resumes
 
-from .connection import opened, payloads, text, turn
+from .connection import Loop, between_tasks, client_frames, opened, payloads, read, text, turn
 
 try:
     import uvloop
@@ -369,3 +369,55 @@ def test_a_put_after_the_loop_was_closed_is_for_the_next_reader():
     loop.close()
     assert box.put({"type": "kept"})
     assert asyncio.run(next_of(box)) == {"type": "kept"}
+
+
+# ---- Loops that fail ----
+
+
+class Losing(Loop):
+    """A loop that cannot be looked for among those that run a task, while it is lost."""
+
+    lost = False
+
+    def __hash__(self):
+        return 1 // 0 if self.lost else id(self)
+
+
+with_tasks_by_loop = pytest.mark.skipif(
+    not hasattr(asyncio.tasks, "_current_tasks"), reason="asyncio's dictionary of current tasks went with Python 3.14"
+)
+
+
+@with_tasks_by_loop
+async def test_a_loop_whose_current_task_cannot_be_told_when_a_message_is_read():
+    connection = await opened(loop=Losing())
+    receiving = connection.receive()
+    receiving.send(None)
+    connection.loop.lost = True
+    with pytest.raises(ZeroDivisionError):
+        await between_tasks(read, connection, client_frames("message"))
+    connection.loop.lost = False
+    connection.connection_lost(None)
+    with pytest.raises(StopIteration) as ended:
+        receiving.send(None)
+    assert ended.value.value["text"] == "message"
+
+
+@with_tasks_by_loop
+async def test_a_loop_whose_current_task_cannot_be_told_when_a_task_is_resumed():
+    connection, box, seen = await opened(loop=Losing()), Mailbox(10, 60), []
+
+    def handler(loop, context):
+        seen.append(type(context["exception"]))
+        connection.loop.lost = False
+
+    asyncio.get_running_loop().set_exception_handler(handler)
+    events = Events(connection.receive, box).__await__()
+    next(events).add_done_callback(lambda waiter: seen.append("resumed"))
+    connection.loop.lost = True
+    box.put({"type": "x"})
+    await turn(4)
+    assert seen == [ZeroDivisionError, "resumed"]
+    with pytest.raises(StopIteration) as ended:
+        next(events)
+    assert ended.value.value == {"type": "x"}
