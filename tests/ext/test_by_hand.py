@@ -10,7 +10,7 @@ from atalanta import ClientDisconnected
 from atalanta._core import Dispatcher, Events, Mailbox
 
 from .connection import Loop, PlainTransport, between_tasks, client_frames, connect, opened, read, turn
-from .reference import BINARY, MASK, PING, PONG, encode, split
+from .reference import BINARY, CLOSE, MASK, PING, PONG, encode, split
 from .test_session import Trouble, divide
 
 # ---- Consumers ----
@@ -251,6 +251,19 @@ async def test_a_socket_that_was_closed_while_reading_was_paused_is_the_transpor
     assert connection.transport.calls == ["pause_reading", "resume_reading"]
 
 
+async def test_a_transport_that_closes_while_reading_is_paused_is_not_read(polled):
+    connection, ours, peer = await polled()
+    peer.send(client_frames(*["x"] * 100))
+    connection.loop.poller()
+    connection.transport.is_closing = lambda: True
+    for _ in range(100):
+        await connection.receive()
+    peer.send(client_frames("late"))
+    connection.loop.poller()
+    assert connection.transport.calls == ["pause_reading"]
+    assert ours.recv(1000) == client_frames("late")
+
+
 # ---- Pings ----
 
 
@@ -264,3 +277,41 @@ async def test_without_a_ping_timeout_an_answer_changes_nothing():
             pings.append(payload)
             read(connection, encode(PONG, payload, mask=MASK))
     connection.connection_lost(None)
+
+
+async def pinged(**options):
+    """A connection whose first ping is out, and the frame that answers it."""
+    connection = await opened(loop=Loop(), ping_interval=0.01, ping_timeout=10.0, **options)
+    while not (written := connection.transport.written()):
+        await asyncio.sleep(0.005)
+    [(_, _, opcode, _, payload)] = split(written)
+    assert opcode == PING
+    return connection, encode(PONG, payload, mask=MASK)
+
+
+async def test_an_answer_that_comes_after_our_close_frame_is_followed_by_no_ping():
+    connection, pong = await pinged()
+    await connection.send({"type": "websocket.close"})
+    await turn()
+    assert [opcode for _, _, opcode, _, _ in split(connection.transport.written())] == [CLOSE]
+    read(connection, pong)
+    await asyncio.sleep(0.05)
+    assert connection.transport.writes == []
+    connection.connection_lost(None)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_loop_that_takes_no_timer_for_the_next_ping(lost):
+    connection, pong = await pinged()
+
+    def call_later(delay, callback):
+        if lost:
+            connection.connection_lost(None)
+        raise ZeroDivisionError
+
+    connection.loop.call_later = call_later
+    with pytest.raises(ZeroDivisionError):
+        read(connection, pong)
+    assert (connection.transport is None) is lost
+    if not lost:
+        connection.connection_lost(None)

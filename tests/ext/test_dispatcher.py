@@ -14,9 +14,9 @@ import weakref
 import pytest
 
 from atalanta import ClientDisconnected
-from atalanta._core import Dispatcher, Events, Mailbox
+from atalanta._core import Dispatcher, Events, Group, Mailbox
 
-from .connection import FakeTransport, client_frames, opened, payloads, read, text, turn
+from .connection import FakeTransport, client_frames, deliver, opened, payloads, read, text, turn
 from .test_tasks import BUILDERS
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -176,6 +176,44 @@ async def test_a_message_that_comes_of_writing_what_a_handler_has_sent(run):
     await turn()
     await consumer.handle("answer")
     assert consumer.consumer.log == ["written"] and payloads(connection.transport.written()) == [b"answer"]
+
+
+async def test_a_message_that_cannot_be_copied_ends_the_consumer(run):
+    class Once:
+        copies = 0
+
+        def __deepcopy__(self, memo):
+            self.copies += 1
+            if self.copies > 1:
+                raise ZeroDivisionError
+            return self
+
+    consumer, group = run(Consumer()), Group(60)
+    await turn()
+    group.add("here", consumer.box)
+    group.add("there", Mailbox(10, 60))
+    deliver(group, {"type": "note", "once": Once()})
+    assert type(await consumer.end()) is ZeroDivisionError
+
+
+async def test_a_consumer_that_is_cancelled_by_writing_what_its_handler_has_sent(run):
+    class Cancelling(FakeTransport):
+        def write(self, data):
+            super().write(data)
+            if consumer is not None:
+                consumer.task.cancel()
+
+    class Sending(Consumer):
+        async def answer(self, event):
+            await connection.send(text("answer"))
+
+    consumer = None
+    connection = await opened(Cancelling())
+    consumer = run(Sending(), connection.receive)
+    await turn()
+    await consumer.handle("answer")
+    assert isinstance(await consumer.end(), asyncio.CancelledError) and consumer.task.cancelled()
+    assert payloads(connection.transport.written()) == [b"answer"]
 
 
 async def test_many_events_leave_the_loop_its_turns(run):

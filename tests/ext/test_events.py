@@ -8,7 +8,7 @@ import pytest
 
 from atalanta._core import Events, Group, Mailbox
 
-from .connection import client_frames, deliver, opened, payloads, read, text, turn
+from .connection import Loop, client_frames, deliver, opened, payloads, read, text, turn
 from .test_tasks import BUILDERS
 
 
@@ -325,3 +325,17 @@ async def test_a_message_that_cannot_be_copied_does_not_give_its_turn_to_the_con
     with pytest.raises(ZeroDivisionError):
         await events
     assert names([await events]) == ["second"]
+
+
+async def test_the_next_reader_of_a_message_whose_loop_takes_no_calls(monkeypatch):
+    reported = []
+    monkeypatch.setattr("sys.unraisablehook", lambda seen: reported.append((seen.exc_type, seen.object)))
+    connection, box = await opened(loop=Loop()), Mailbox(10, 60)
+    connection.loop.call_soon_threadsafe = lambda callback: 1 // 0
+    first, second = Events(None, box), Events(connection.receive, box)
+    next(first.__await__())
+    next(second.__await__())
+    box.put({"type": "x"})
+    first.close()
+    assert reported == [(ZeroDivisionError, box)] and len(box) == 1
+    reported.clear()

@@ -421,3 +421,43 @@ async def test_a_loop_whose_current_task_cannot_be_told_when_a_task_is_resumed()
     with pytest.raises(StopIteration) as ended:
         next(events)
     assert ended.value.value == {"type": "x"}
+
+
+async def waits_on_a_loop(call_soon_threadsafe):
+    """A mailbox, its events, awaited by hand on a loop, what is noted when they are resumed; and that loop."""
+    connection, box, log = await opened(loop=Loop()), Mailbox(10, 60), []
+    events = Events(connection.receive, box).__await__()
+    next(events).add_done_callback(lambda waiter: log.append("resumed"))
+    connection.loop.call_soon_threadsafe = call_soon_threadsafe
+    return box, events, log, connection.loop
+
+
+async def test_a_loop_that_makes_a_call_and_refuses_it():
+    def call(turn_of_loop):
+        turn_of_loop()
+        raise ZeroDivisionError
+
+    box, events, log, _ = await waits_on_a_loop(call)
+    with pytest.raises(ZeroDivisionError):
+        box.put({"type": "x"})
+    assert log == ["resumed"]
+    with pytest.raises(StopIteration):
+        next(events)
+
+
+@with_tasks_by_loop
+async def test_a_loop_that_refuses_the_call_for_what_is_left():
+    calls, task = [], object()
+    box, events, log, loop = await waits_on_a_loop(calls.append)
+    box.put({"type": "x"})
+    [turn_of_loop] = calls
+    loop.call_soon_threadsafe = lambda callback: 1 // 0
+    asyncio.tasks._enter_task(loop, task)
+    with pytest.raises(ZeroDivisionError):
+        turn_of_loop()
+    asyncio.tasks._leave_task(loop, task)
+    assert log == []
+    turn_of_loop()
+    assert log == ["resumed"]
+    with pytest.raises(StopIteration):
+        next(events)
