@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = {"ext": ROOT / "csrc/ext", "python": ROOT / "python/atalanta"}
 KNOWN = {kind: ROOT / f"tests/covered/uncovered_{kind}.txt" for kind in SOURCES}
 # Percent of the lines, and of the branches, of all files together.
-GOALS = {"ext": (98.5, 94.0), "python": (97.0, 94.0)}
+GOALS = {"ext": (98.5, 95.0), "python": (97.0, 94.0)}
 
 
 class Counted(NamedTuple):
