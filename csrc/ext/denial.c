@@ -8,21 +8,26 @@
 #include "writer.h"
 
 static int
-ignore_header(void *Py_UNUSED(context), PyObject *Py_UNUSED(name), PyObject *Py_UNUSED(value))
+keep_header(void *context, PyObject *name, PyObject *value)
 {
-    return 0;
+    PyObject *pair = PyTuple_Pack(2, name, value);
+    int result = pair == NULL ? -1 : PyList_Append(context, pair);
+    Py_XDECREF(pair);
+    return result;
 }
 
-/* The headers as a list: the event is the application's and may change before the body comes. */
+/* The headers as a list of pairs: the event is the application's and may change before the body
+ * comes, and reading them again runs no Python. */
 static PyObject *
 copy_headers(PyObject *headers)
 {
-    PyObject *copy = headers == NULL ? PyList_New(0) : PySequence_List(headers);
+    PyObject *copy = PyList_New(0);
+    Py_XINCREF(headers);
     if (copy != NULL &&
-        asgi_headers_walk(copy, "websocket.http.response.start", ignore_header, NULL) < 0) {
-        Py_DECREF(copy);
-        return NULL;
+        asgi_headers_walk(headers, "websocket.http.response.start", keep_header, copy) < 0) {
+        Py_CLEAR(copy);
     }
+    Py_XDECREF(headers);
     return copy;
 }
 
@@ -49,22 +54,29 @@ denial_start(Protocol *self, PyObject *event)
     if (copy == NULL) {
         return -1;
     }
-    Py_XSETREF(self->denial_headers, copy);
+    if (self->phase != PHASE_CONNECTING) {
+        Py_DECREF(copy);
+        return SESSION_OVERTAKEN;
+    }
+    self->denial_headers = copy;
     self->denial_status = status;
     self->phase = PHASE_DENYING;
     return session_handshake_answered(self, status);
 }
 
-/* The response's head, when this is the first part of the body. 0, or -1. */
+/* The response's head, when this is the first part of the body. 0, -1, or SESSION_OVERTAKEN. */
 static int
 begin_response(Protocol *self, size_t size, bool last)
 {
     if (self->denial_begun) {
         return 0;
     }
-    if (response_denial(self, self->denial_status, self->denial_headers,
-                        last ? (Py_ssize_t)size : -1, &self->denial_chunked) < 0) {
-        return -1;
+    PyObject *headers = Py_XNewRef(self->denial_headers); /* the end would clear them */
+    int result = response_denial(self, self->denial_status, headers, last ? (Py_ssize_t)size : -1,
+                                 &self->denial_chunked);
+    Py_XDECREF(headers);
+    if (result != 0) {
+        return result;
     }
     self->denial_begun = true;
     Py_CLEAR(self->denial_headers);
@@ -83,10 +95,14 @@ denial_body(Protocol *self, PyObject *event)
         return -1;
     }
     Py_buffer view = {.buf = NULL, .len = 0};
-    if (body != NULL && PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0) {
+    Py_XINCREF(body);
+    int result = body == NULL ? 0 : PyObject_GetBuffer(body, &view, PyBUF_SIMPLE);
+    Py_XDECREF(body);
+    if (result < 0) {
         return -1;
     }
-    int result = begin_response(self, (size_t)view.len, !more);
+    result = self->phase == PHASE_DENYING ? begin_response(self, (size_t)view.len, !more)
+                                          : SESSION_OVERTAKEN;
     if (result == 0) {
         result =
             response_denial_body(self, view.buf, (size_t)view.len, self->denial_chunked, !more);
@@ -94,8 +110,8 @@ denial_body(Protocol *self, PyObject *event)
     if (body != NULL) {
         PyBuffer_Release(&view);
     }
-    if (result < 0) {
-        return -1;
+    if (result != 0) {
+        return result;
     }
     return more ? writer_flush(self) : closing_response_complete(self);
 }

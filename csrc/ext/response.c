@@ -6,11 +6,13 @@
 #include "../core/handshake.h"
 #include "asgi.h"
 #include "compression.h"
+#include "session.h"
 #include "writer.h"
 
 typedef struct {
     byte_buffer bytes;
-    bool own_length; /* the application's headers say how long the body is */
+    session_phase phase; /* in which it was begun */
+    bool own_length;     /* the application's headers say how long the body is */
 } response_builder;
 
 static int
@@ -77,10 +79,13 @@ add_extension(response_builder *response, PyObject *value)
     return 0;
 }
 
-/* Gathers what was built, when it was built well, and drops it. */
+/* Gathers what was built, when it was built well and is still the answer, and drops it. */
 static int
 finish(Protocol *self, response_builder *response, int result)
 {
+    if (result == 0 && self->phase != response->phase) {
+        result = SESSION_OVERTAKEN;
+    }
     if (result == 0) {
         result = writer_append(self, response->bytes.data, response->bytes.size);
     }
@@ -91,7 +96,7 @@ finish(Protocol *self, response_builder *response, int result)
 int
 response_switching(Protocol *self, PyObject *subprotocol, PyObject *headers)
 {
-    response_builder response = {{NULL, 0, 0}, false};
+    response_builder response = {.phase = self->phase};
     int result = -1;
     uint8_t *place = byte_buffer_reserve(&response.bytes, WS_RESPONSE_101_SIZE);
     if (place != NULL) {
@@ -165,7 +170,7 @@ int
 response_denial(Protocol *self, long status, PyObject *headers, Py_ssize_t content_length,
                 bool *chunked)
 {
-    response_builder response = {{NULL, 0, 0}, false};
+    response_builder response = {.phase = self->phase};
     int result = add_status_line(self, &response, status);
     if (result == 0) {
         result =
@@ -204,7 +209,7 @@ response_denial_body(Protocol *self, const char *body, size_t size, bool chunked
 int
 response_plain(Protocol *self, int status, const char *headers, const char *body)
 {
-    response_builder response = {{NULL, 0, 0}, false};
+    response_builder response = {.phase = self->phase};
     char line[96];
     snprintf(line, sizeof(line),
              "content-type: text/plain; charset=utf-8\r\ncontent-length: %zu\r\n", strlen(body));

@@ -14,6 +14,38 @@
 
 /* ---- The handshake ---- */
 
+/* What an acceptance will say. 0, or -1. */
+static int
+prepare_answer(Protocol *self, const ws_request *request, const ws_slice *key)
+{
+    counters_join(self);
+    self->accept_key = PyBytes_FromStringAndSize(NULL, WS_ACCEPT_SIZE);
+    if (self->accept_key == NULL) {
+        return -1;
+    }
+    ws_accept_key(key->data, key->size, (uint8_t *)PyBytes_AS_STRING(self->accept_key));
+    return compression_negotiate(self, request);
+}
+
+static int
+start_application(Protocol *self, PyObject *scope)
+{
+    PyObject *receive = callable_new(self, false);
+    PyObject *send = callable_new(self, true);
+    PyObject *result = NULL;
+    if (receive != NULL && send != NULL) {
+        self->phase = PHASE_CONNECTING;
+        self->scope = Py_NewRef(scope);
+        PyObject *args[] = {(PyObject *)self, scope, receive, send};
+        result = PyObject_VectorcallMethod(self->state->names.start_application, args,
+                                           4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    Py_XDECREF(receive);
+    Py_XDECREF(send);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 int
 session_begin(Protocol *self, const ws_request *request)
 {
@@ -26,35 +58,21 @@ session_begin(Protocol *self, const ws_request *request)
     if (limit != 0 && self->state->counters->connection_count >= limit) {
         return closing_refuse_for_number(self);
     }
-    counters_join(self);
-    self->accept_key = PyBytes_FromStringAndSize(NULL, WS_ACCEPT_SIZE);
-    if (self->accept_key == NULL) {
-        return -1;
-    }
-    ws_accept_key(key.data, key.size, (uint8_t *)PyBytes_AS_STRING(self->accept_key));
-    if (compression_negotiate(self, request) < 0) {
-        return -1;
-    }
     PyObject *scope = scope_build(self, request);
-    PyObject *receive = callable_new(self, false);
-    PyObject *send = callable_new(self, true);
-    PyObject *result = NULL;
-    if (scope != NULL && receive != NULL && send != NULL) {
-        self->phase = PHASE_CONNECTING;
-        self->scope = Py_NewRef(scope);
-        PyObject *args[] = {(PyObject *)self, scope, receive, send};
-        result = PyObject_VectorcallMethod(self->state->names.start_application, args,
-                                           4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (scope == NULL) {
+        return -1;
     }
-    Py_XDECREF(scope);
-    Py_XDECREF(receive);
-    Py_XDECREF(send);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
+    int result = 0;
+    if (self->phase == PHASE_REQUEST) { /* the transport was asked for its addresses */
+        result = prepare_answer(self, request, &key) < 0 ? -1 : start_application(self, scope);
+    }
+    Py_DECREF(scope);
+    return result;
 }
 
+/* Gathers the 101 and opens the session. 0, -1, or SESSION_OVERTAKEN. */
 static int
-send_accept(Protocol *self, PyObject *event)
+open_session(Protocol *self, PyObject *event)
 {
     bool failed;
     PyObject *subprotocol = asgi_event_get(event, self->state->names.subprotocol, &failed);
@@ -70,20 +88,37 @@ send_accept(Protocol *self, PyObject *event)
     if (subprotocol != NULL && PyUnicode_GET_LENGTH(subprotocol) == 0) {
         subprotocol = NULL;
     }
-    /* Looking for the headers may run Python, where an event has strange keys. */
+    /* Looking for the headers may run Python, where an event has strange keys; so may reading
+     * them. */
     Py_XINCREF(subprotocol);
     PyObject *headers = asgi_event_get(event, self->state->names.headers, &failed);
-    int result = failed ? -1 : response_switching(self, subprotocol, headers);
-    Py_XDECREF(subprotocol);
-    if (result < 0) {
-        return -1;
+    Py_XINCREF(headers);
+    int result = failed ? -1 : SESSION_OVERTAKEN;
+    if (!failed && self->phase == PHASE_CONNECTING) {
+        result = response_switching(self, subprotocol, headers);
     }
-    self->phase = PHASE_OPEN;
-    self->opened = true;
-    self->state->counters->connections_opened++;
-    Py_CLEAR(self->accept_key);
-    compression_begin(self);
-    if (session_handshake_answered(self, 0) < 0 || timers_start_keepalive(self) < 0) {
+    if (result == 0) {
+        self->phase = PHASE_OPEN;
+        self->opened = true;
+        self->state->counters->connections_opened++;
+        Py_CLEAR(self->accept_key);
+        compression_begin(self);
+    }
+    Py_XDECREF(headers);
+    Py_XDECREF(subprotocol);
+    return result;
+}
+
+/* 0, -1, or SESSION_OVERTAKEN. */
+static int
+send_accept(Protocol *self, PyObject *event)
+{
+    int result = open_session(self, event);
+    if (result != 0) {
+        return result;
+    }
+    if (session_handshake_answered(self, 0) < 0 ||
+        (self->phase == PHASE_OPEN && timers_start_keepalive(self) < 0)) {
         return -1;
     }
     if (self->kept.size > 0 && (incoming_feed_kept(self) < 0 || closing_frames_ended(self) < 0 ||
@@ -116,18 +151,21 @@ session_handshake_answered(Protocol *self, long status)
 }
 
 /* websocket.close before the handshake is answered (ASGI specification, "Close - send event"):
- * 403. */
+ * 403. 0, -1, or SESSION_OVERTAKEN. */
 static int
 reject(Protocol *self)
 {
-    if (session_handshake_answered(self, 403) < 0 || response_plain(self, 403, "", "") < 0) {
+    if (session_handshake_answered(self, 403) < 0) {
         return -1;
     }
-    return closing_response_complete(self);
+    int result =
+        self->phase == PHASE_CONNECTING ? response_plain(self, 403, "", "") : SESSION_OVERTAKEN;
+    return result != 0 ? result : closing_response_complete(self);
 }
 
 /* ---- An open connection ---- */
 
+/* 0, -1, or SESSION_OVERTAKEN. */
 static int
 send_buffer(Protocol *self, PyObject *bytes)
 {
@@ -139,7 +177,10 @@ send_buffer(Protocol *self, PyObject *bytes)
                      Py_TYPE(bytes)->tp_name);
         return -1;
     }
-    int result = compression_append_frame(self, WS_OPCODE_BINARY, view.buf, (size_t)view.len);
+    int result = SESSION_OVERTAKEN;
+    if (self->phase == PHASE_OPEN) {
+        result = compression_append_frame(self, WS_OPCODE_BINARY, view.buf, (size_t)view.len);
+    }
     PyBuffer_Release(&view);
     return result;
 }
@@ -160,6 +201,7 @@ send_text(Protocol *self, PyObject *text)
     return compression_append_frame(self, WS_OPCODE_TEXT, (const uint8_t *)utf8, (size_t)size);
 }
 
+/* 0, -1, or SESSION_OVERTAKEN. */
 static int
 send_message(Protocol *self, PyObject *event)
 {
@@ -179,12 +221,15 @@ send_message(Protocol *self, PyObject *event)
             return -1;
         }
     }
+    if (self->phase != PHASE_OPEN) {
+        return SESSION_OVERTAKEN;
+    }
     /* A large message is written at once, and what the transport runs may change the event. */
     Py_INCREF(payload);
     int result = binary ? send_buffer(self, payload) : send_text(self, payload);
     Py_DECREF(payload);
-    if (result < 0) {
-        return -1;
+    if (result != 0) {
+        return result;
     }
     self->state->counters->messages_sent++;
     return writer_flush_later(self);
@@ -331,6 +376,24 @@ send_when_closed(Protocol *self, PyObject *type)
     return -1;
 }
 
+/* 0, -1, or SESSION_OVERTAKEN. */
+static int
+send_by_phase(Protocol *self, PyObject *type, PyObject *event)
+{
+    switch (self->phase) {
+    case PHASE_OPEN:
+        return send_when_open(self, type, event);
+    case PHASE_CONNECTING:
+        return send_when_connecting(self, type, event);
+    case PHASE_DENYING:
+        return send_when_denying(self, type, event);
+    case PHASE_REQUEST: /* there is no application yet */
+    case PHASE_CLOSED:
+        break;
+    }
+    return send_when_closed(self, type);
+}
+
 int
 session_send(Protocol *self, PyObject *event)
 {
@@ -340,22 +403,10 @@ session_send(Protocol *self, PyObject *event)
     }
     /* The event may change under a call into Python. */
     Py_INCREF(type);
-    int result = -1;
-    switch (self->phase) {
-    case PHASE_OPEN:
-        result = send_when_open(self, type, event);
-        break;
-    case PHASE_CONNECTING:
-        result = send_when_connecting(self, type, event);
-        break;
-    case PHASE_DENYING:
-        result = send_when_denying(self, type, event);
-        break;
-    case PHASE_REQUEST: /* there is no application yet */
-    case PHASE_CLOSED:
-        result = send_when_closed(self, type);
-        break;
-    }
+    int result;
+    do {
+        result = send_by_phase(self, type, event); /* phases only go on */
+    } while (result == SESSION_OVERTAKEN);
     Py_DECREF(type);
     return result;
 }
@@ -369,14 +420,21 @@ plain_type(const module_state *state, PyObject *event)
     return type != NULL && PyUnicode_Check(type) ? type : NULL;
 }
 
+static bool
+lacks_room(const Protocol *self)
+{
+    return self->output.paused && (self->phase == PHASE_OPEN || self->phase == PHASE_DENYING);
+}
+
 bool
 session_must_wait(const Protocol *self, PyObject *event)
 {
-    if (!self->output.paused || (self->phase != PHASE_OPEN && self->phase != PHASE_DENYING)) {
+    if (!lacks_room(self)) {
         return false;
     }
     PyObject *type = plain_type(self->state, event);
-    return type == NULL || !is_type(type, self->state->names.close_type);
+    /* Looking for the type may run Python: nobody wakes what waits after the end. */
+    return (type == NULL || !is_type(type, self->state->names.close_type)) && lacks_room(self);
 }
 
 /* The bytes that a message takes at most, if it is a plain one; 0 otherwise. */
@@ -406,7 +464,8 @@ session_send_nowait(Protocol *self, PyObject *event)
     if (size == 0 || !writer_gathers(self, size)) {
         return 0;
     }
-    return send_message(self, event) < 0 ? -1 : 1;
+    int result = send_message(self, event);
+    return result == SESSION_OVERTAKEN ? 0 : result < 0 ? -1 : 1;
 }
 
 /* ---- What the application receives ---- */

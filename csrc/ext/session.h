@@ -14,6 +14,10 @@ int session_begin(Protocol *self, const ws_request *request);
  * application gets. */
 int session_send(Protocol *self, PyObject *event);
 
+/* What a step of sending gives, with nothing done, when Python that it called (a header's or an
+ * event's) has moved the session on: the event is looked at again, in the phase that is now. */
+#define SESSION_OVERTAKEN 1
+
 /* Sends a message that can be gathered at once, in whatever thread this runs (which holds the
  * GIL). 1; 0 when nothing was done, as the event is of another kind, or send() would have to wait,
  * or to write; or -1 as session_send. */
