@@ -102,11 +102,13 @@ entry_expire(Entry *self)
     PyObject *begun = self->kept.size > 0 ? Py_True : Py_False;
     self->state->counters->refused[REFUSED_REQUEST_TIMEOUT] += begun == Py_True ? 1 : 0;
     byte_buffer_drop(&self->kept);
+    PyObject *transport = Py_NewRef(self->transport);
     PyObject *result = PyObject_CallMethodObjArgs((PyObject *)self, self->state->names.overdue,
-                                                  self->transport, begun, NULL);
+                                                  transport, begun, NULL);
     if (result == NULL) {
         PyErr_WriteUnraisable((PyObject *)self);
     }
+    Py_DECREF(transport);
     Py_XDECREF(result);
     Py_DECREF(self);
 }
@@ -313,6 +315,9 @@ check_initialised(const Entry *self)
 static int
 entry_decide(Entry *self, PyObject *method, const uint8_t *data, size_t n)
 {
+    if (!self->listed) {
+        return 0; /* what was asked has ended the connection */
+    }
     PyObject *transport = Py_NewRef(self->transport);
     byte_buffer kept = byte_buffer_move(&self->kept);
     PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(kept.size + n));

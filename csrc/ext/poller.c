@@ -268,26 +268,12 @@ poller_of(const Protocol *connection)
 
 /* ---- From the transport, and back to it ---- */
 
-/* transport.<method>(), or None when there is no transport. New reference, or NULL. */
-static PyObject *
-ask_transport(const Protocol *connection, PyObject *method)
-{
-    PyObject *transport = connection->transport;
-    if (transport == NULL) {
-        return Py_NewRef(Py_None);
-    }
-    Py_INCREF(transport);
-    PyObject *result = PyObject_CallMethodNoArgs(transport, method);
-    Py_DECREF(transport);
-    return result;
-}
-
 /* Whether the transport is there and not closing, so that the descriptor is its socket's. 1, 0, or
  * -1. */
 static int
 transport_is_open(const Protocol *connection)
 {
-    PyObject *closing = ask_transport(connection, connection->state->names.is_closing);
+    PyObject *closing = protocol_ask_transport(connection, connection->state->names.is_closing);
     if (closing == NULL) {
         return -1;
     }
@@ -374,7 +360,7 @@ may_receive(Protocol *connection)
         poller_leave(connection);
         return open;
     }
-    PyObject *protocol = ask_transport(connection, connection->state->names.get_protocol);
+    PyObject *protocol = protocol_ask_transport(connection, connection->state->names.get_protocol);
     if (protocol == NULL) {
         return -1;
     }

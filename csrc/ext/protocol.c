@@ -144,15 +144,35 @@ protocol_dealloc(Protocol *self)
 
 /* ---- For the other units ---- */
 
-int
-protocol_call_transport(Protocol *self, PyObject *method)
+PyObject *
+protocol_ask_transport(const Protocol *self, PyObject *method)
 {
     if (self->transport == NULL) {
-        return 0;
+        Py_RETURN_NONE;
     }
     PyObject *transport = Py_NewRef(self->transport);
     PyObject *result = PyObject_CallMethodNoArgs(transport, method);
     Py_DECREF(transport);
+    return result;
+}
+
+PyObject *
+protocol_transport_info(const Protocol *self, PyObject *name)
+{
+    if (self->transport == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyObject *transport = Py_NewRef(self->transport);
+    PyObject *result =
+        PyObject_CallMethodOneArg(transport, self->state->names.get_extra_info, name);
+    Py_DECREF(transport);
+    return result;
+}
+
+int
+protocol_call_transport(Protocol *self, PyObject *method)
+{
+    PyObject *result = protocol_ask_transport(self, method);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }

@@ -10,13 +10,6 @@ scope_set_steal(PyObject *scope, PyObject *key, PyObject *value)
     return result;
 }
 
-/* transport.get_extra_info(name). New reference, or NULL. */
-static PyObject *
-transport_info(Protocol *self, PyObject *name)
-{
-    return PyObject_CallMethodOneArg(self->transport, self->state->names.get_extra_info, name);
-}
-
 /* (host, port) of an address of either IP family; what a Unix socket gives: (path, None) for the
  * server, None for the client. Takes over the reference. */
 static PyObject *
@@ -194,19 +187,19 @@ static int
 scope_set_addresses(Protocol *self, PyObject *scope)
 {
     const module_state *state = self->state;
-    PyObject *tls = transport_info(self, state->names.sslcontext);
+    PyObject *tls = protocol_transport_info(self, state->names.sslcontext);
     int secure = tls == NULL ? -1 : PyObject_IsTrue(tls);
     Py_XDECREF(tls);
     if (secure < 0 || PyDict_SetItem(scope, state->names.scheme,
                                      secure ? state->names.wss : state->names.ws) < 0) {
         return -1;
     }
-    if (scope_set_steal(scope, state->names.server,
-                        address_steal(transport_info(self, state->names.sockname), true)) < 0) {
+    PyObject *server = address_steal(protocol_transport_info(self, state->names.sockname), true);
+    if (scope_set_steal(scope, state->names.server, server) < 0) {
         return -1;
     }
-    return scope_set_steal(scope, state->names.client,
-                           address_steal(transport_info(self, state->names.peername), false));
+    PyObject *client = address_steal(protocol_transport_info(self, state->names.peername), false);
+    return scope_set_steal(scope, state->names.client, client);
 }
 
 /* {"websocket.http.response": {}} */

@@ -159,7 +159,10 @@ static int
 waiter_call_back(Waiter *self)
 {
     PyObject *callback = self->callback;
-    assert(callback != NULL && self->status == WAITER_DONE);
+    assert(self->status == WAITER_DONE);
+    if (callback == NULL) {
+        return 0; /* removed by what the runner ran */
+    }
     self->callback = NULL;
     Py_CLEAR(self->context);
     PyObject *result = PyObject_CallOneArg(callback, (PyObject *)self);
@@ -265,7 +268,9 @@ waiter_remove_done_callback(Waiter *self, PyObject *callback)
     if (self->callback == NULL) {
         return PyLong_FromLong(0);
     }
-    int same = PyObject_RichCompareBool(self->callback, callback, Py_EQ);
+    PyObject *kept = Py_NewRef(self->callback);
+    int same = PyObject_RichCompareBool(kept, callback, Py_EQ);
+    Py_DECREF(kept);
     if (same < 0) {
         return NULL;
     }

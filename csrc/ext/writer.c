@@ -67,13 +67,12 @@ writer_attach(Protocol *self)
     if (name == NULL) {
         return -1;
     }
-    PyObject *socket =
-        PyObject_CallMethodOneArg(self->transport, self->state->names.get_extra_info, name);
+    PyObject *socket = protocol_transport_info(self, name);
     Py_DECREF(name);
     if (socket == NULL) {
         return -1;
     }
-    if (socket != Py_None) {
+    if (socket != Py_None && self->transport != NULL) {
         int descriptor = PyObject_AsFileDescriptor(socket);
         if (descriptor < 0) {
             /* The socket is closed already: the transport will tell us so. */
@@ -96,8 +95,7 @@ writer_detach(Protocol *self)
 int
 writer_transport_held(const Protocol *self, size_t *held)
 {
-    PyObject *size =
-        PyObject_CallMethodNoArgs(self->transport, self->state->names.get_write_buffer_size);
+    PyObject *size = protocol_ask_transport(self, self->state->names.get_write_buffer_size);
     if (size == NULL) {
         return -1;
     }
@@ -137,7 +135,7 @@ direct_write_allowed(Protocol *self)
     if (output->descriptor < 0 || output->paused) {
         return 0;
     }
-    PyObject *closing = PyObject_CallMethodNoArgs(self->transport, self->state->names.is_closing);
+    PyObject *closing = protocol_ask_transport(self, self->state->names.is_closing);
     if (closing == NULL) {
         return -1;
     }
