@@ -207,6 +207,16 @@ class Serving:
         assert client.response.status == 101, client.response
         return client, call
 
+    async def denied_unread(self):
+        """(client, call): the denial has begun, to a client that takes nothing and has 0.1 s for its part of the end."""
+        client, call = await self.asked()
+        await call.connect()
+        client.stop_reading()
+        [protocol] = self.protocols()
+        protocol.close_timeout = 0.1
+        await call.send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        return client, call
+
     def protocols(self):
         kind = self.config.ws_protocol_class
         return [member for member in self.state.connections if isinstance(member, kind)]

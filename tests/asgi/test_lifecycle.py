@@ -325,12 +325,7 @@ async def test_a6_a_denial_response_streams_and_is_no_error(serve, caplog):
 @on_loop
 async def test_b3_a_denial_to_a_client_that_half_closes_and_takes_nothing_ends(serve):
     async with serve() as server:
-        client, call = await server.asked()
-        await call.connect()
-        client.stop_reading()
-        [protocol] = server.protocols()
-        protocol.close_timeout = 0.1
-        await call.send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        client, call = await server.denied_unread()
         sent = 0
 
         async def deny(receive, send):

@@ -198,12 +198,7 @@ async def test_m2_loss(tls):
 @on_loop
 async def test_m2_shutdown_does_not_wait_for_a_client_that_takes_nothing_of_its_denial(tls):
     async with tls() as server:
-        client, call = await server.asked()
-        await call.connect()
-        client.stop_reading()
-        [protocol] = server.protocols()
-        protocol.close_timeout = 0.1
-        await call.send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        _client, call = await server.denied_unread()
         await call.send({"type": "websocket.http.response.body", "body": BIG})
         await call.finish()
         # asyncio itself gives a closed TLS connection 30 s.
