@@ -9,7 +9,7 @@ import pytest
 
 from atalanta._core import Events, Group, Mailbox
 
-from .connection import Last, deliver
+from .connection import Last, deliver, in_time
 
 
 def group_of(count, capacity=100):
@@ -88,20 +88,26 @@ def test_ages_of_members():
     time.sleep(0.02)
     assert 0.02 <= group.members()["a"] < 10
     before = group.members()["a"]
-    group.add("a", box)
-    assert group.members()["a"] < before
+
+    def added_again():
+        group.add("a", box)
+        return group.members()["a"]
+
+    assert in_time(0.02, added_again) < before
 
 
 def test_a_membership_expires_after_the_last_add():
     group, kept, left = Group(0.05), Mailbox(10, 60), Mailbox(10, 60)
+
+    def added_again():
+        group.add("kept", kept)
+        time.sleep(0.03)
+        return list(group.members()), deliver(group, {}), len(group), left.idle
+
     group.add("left", left)
     group.add("kept", kept)
     time.sleep(0.03)
-    group.add("kept", kept)
-    time.sleep(0.03)
-    assert list(group.members()) == ["kept"]
-    assert deliver(group, {}) == (1, 0)
-    assert len(group) == 1 and left.idle
+    assert in_time(0.05, added_again) == (["kept"], (1, 0), 1, True)
 
 
 def test_expire_ends_memberships_without_a_message():
@@ -157,8 +163,13 @@ def test_a_channel_that_joins_again_after_that_is_a_member():
     deliver(group, {})
     time.sleep(0.03)
     assert group.expire() == 1 or len(box) == 0  # the look at the mailbox notices
-    group.add("a", box)
-    assert deliver(group, {}) == (1, 0) and len(box) == 1
+
+    def joined_again():
+        box.clear()
+        group.add("a", box)
+        return deliver(group, {}), len(box)
+
+    assert in_time(0.02, joined_again) == ((1, 0), 1)
 
 
 # ---- Messages with an expiry of their own ----
@@ -185,7 +196,12 @@ def test_a_message_with_an_expiry_beyond_the_mailboxs():
 def test_a_full_member_has_room_again_when_its_messages_have_expired():
     group, box = Group(60), Mailbox(1, 60)
     group.add("a", box)
-    assert [deliver(group, {}, 0.01), deliver(group, {})] == [(1, 0), (0, 1)]
+
+    def sent_twice():
+        box.clear()
+        return [deliver(group, {}, 0.01), deliver(group, {})]
+
+    assert in_time(0.01, sent_twice) == [(1, 0), (0, 1)]
     time.sleep(0.02)
     assert deliver(group, {}) == (1, 0) and len(group) == 1
 
@@ -211,7 +227,7 @@ def test_memberships_that_survive_what_is_not_read():
     group.add("a", box)
     deliver(group, {"type": "unread"})
     time.sleep(0.02)
-    assert deliver(group, {"type": "late"}) == (1, 0) and len(box) == 1
+    assert in_time(0.01, lambda: (deliver(group, {"type": "late"}), len(box))) == ((1, 0), 1)
     assert list(group.members()) == ["a"] and group.expire() == 1
 
 
