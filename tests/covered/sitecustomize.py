@@ -2,9 +2,10 @@
 
 coverage.py counts the Python package. gcov counts the C core by itself, but saves only in C's exit(): here also
 when a process ends by a signal that it sends itself, as servers do after a shutdown, or by os._exit(), as forked
-children do.
+children do. What a process killed from outside has counted is lost.
 """
 
+import atexit
 import ctypes
 import os
 import signal
@@ -56,6 +57,9 @@ def start():
         os.environ["COVERAGE_PROCESS_START"] = CONFIGURATION
         coverage.process_startup()
         del os.environ["COVERAGE_PROCESS_START"]
+    # coverage.py does so too, but not any more once the program has made a Coverage of its own, as a test of the
+    # report does: the counts of every test that ran in that process would be lost.
+    atexit.register(save)
     os._exit = saved_exit
     signal.raise_signal = saved_raise_signal
     signal.signal(signal.SIGTERM, terminated)
