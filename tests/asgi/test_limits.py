@@ -278,6 +278,25 @@ async def test_a_request_that_does_not_become_complete_gets_408(serve, caplog):
 
 
 @on_loop
+async def test_without_request_timeout_the_rest_of_a_request_may_take_any_time(serve):
+    since, waiting = Since(), []
+
+    class Patient(with_settings(request_timeout=None)):
+        def request_incomplete(self):
+            super().request_incomplete()
+            waiting.append(self.handshake_timer)
+
+    async with serve() as server, RawServer(server, Patient) as client:
+        await client.write(request()[:60])
+        await until(lambda: waiting, "a part of the request")
+        assert waiting == [None]
+        await client.write(request()[60:])
+        await (await server.app.next()).accept()
+        assert (await client.read_response()).status == 101
+    assert since("handshakes_refused", "request_timeout") == 0
+
+
+@on_loop
 async def test_an_application_that_does_not_answer_in_time(serve, caplog):
     since = Since()
     async with serve(ws=with_settings(answer_timeout=0.1)) as server:

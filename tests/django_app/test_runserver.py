@@ -4,6 +4,7 @@ machine."""
 import asyncio
 import contextlib
 import http.client
+import json
 import re
 import socket
 import ssl
@@ -84,6 +85,36 @@ def test_the_log_is_daphnes(tmp_path):
         visit(server)
         assert requests_in(server.log) == theirs
     assert len(theirs) == 9
+
+
+LOGGED = """
+import json, logging
+from atalanta.management.commands import runserver as ours
+from daphne.management.commands import runserver as theirs
+
+def lines(command):
+    heard = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append([record.levelname, record.getMessage()])
+    logger = logging.getLogger("django.channels.server")
+    logger.addHandler(handler)
+    for status in (103, 200, 302, 304, 400, 404, 500):
+        details = {"method": "GET", "path": "/", "status": status, "time_taken": 0.25, "client": "192.0.2.1:5"}
+        command.log_action("http", "complete", details)
+    logger.removeHandler(handler)
+    return heard
+
+print(json.dumps([lines(module.Command(force_color=True)) for module in (theirs, ours)]))
+"""
+
+
+def test_each_kind_of_status_has_daphnes_level_and_colour(tmp_path):
+    done = manage(tmp_path, "shell", "-c", LOGGED, variables={"DJANGO_COLORS": "dark"})
+    assert done.returncode == 0, done.stderr
+    theirs, ours = json.loads(done.stdout.splitlines()[-1])
+    assert ours == theirs
+    assert [level for level, _ in ours] == ["INFO"] * 4 + ["WARNING"] * 2 + ["ERROR"]
+    assert len({text.partition("HTTP GET")[0] for _, text in ours}) == 7, "a colour for each"
 
 
 def test_reload_with_open_websockets(tmp_path):

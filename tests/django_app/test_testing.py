@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from urllib.request import urlopen
 
 import pytest
 
@@ -71,6 +72,25 @@ def test_teardown_comes_after_the_server_was_ended_by_a_signal(number):
     process.join(20)
     assert ended.is_set() and process.exitcode == 0
     assert process.errors.empty()
+
+
+async def answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def get_answering():
+    return answer
+
+
+def test_a_server_process_that_has_had_its_requests_ends_by_itself():
+    process = ServerProcess("127.0.0.1", get_answering, {"lifespan": "off", "max_requests": 1})
+    process.start()
+    assert process.ready.wait(20)
+    with urlopen(f"http://127.0.0.1:{process.port.value}/", timeout=20) as response:
+        assert response.read() == b"ok"
+    process.join(20)
+    assert process.exitcode == 0 and process.errors.empty()
 
 
 class Unportable(Exception):

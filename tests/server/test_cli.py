@@ -75,3 +75,13 @@ def test_a_mistake_in_the_settings_needs_no_traceback(tmp_path, monkeypatch, cap
     with pytest.raises(cli.StartError, match="ImproperlyConfigured: there is no SECRET_KEY"):
         cli.check_application("improper_project:application", SimpleNamespace(reload=False))
     assert capsys.readouterr().err == ""
+
+
+def test_an_application_that_is_to_be_mended_is_only_told_of_under_the_reloader(tmp_path, monkeypatch, caplog):
+    (tmp_path / "unfinished_project.py").write_text("application = nothing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with caplog.at_level(logging.WARNING, "atalanta"):
+        cli.check_application("unfinished_project:application", SimpleNamespace(reload=True))
+    assert caplog.messages == [
+        "unfinished_project:application cannot be imported yet: NameError: name 'nothing' is not defined"
+    ]

@@ -64,6 +64,8 @@ def judge_run(done, status, reason):
 
 OPTIONS = [
     (["--no-such-option"], PARSER, "unrecognized arguments: --no-such-option"),
+    (["-x"], PARSER, "unrecognized arguments: -x (see atalanta --help)"),
+    (["other:application"], PARSER, "unrecognized arguments: served:application (see atalanta --help)"),
     (["-p", "http"], PARSER, "'http' is not a whole number"),
     (["--lifespan", "maybe"], PARSER, "'maybe' is none of auto, on, off"),
     (["-e", "onion:80"], PARSER, "'onion' is none of"),
