@@ -51,7 +51,7 @@ help:
 	@echo "make test-threads   what threads share, under ThreadSanitizer"
 	@echo "make coverage       the next three"
 	@echo "make coverage-core  lines and branches of the C core that its tests reach; fails on a new gap"
-	@echo "make coverage-ext, coverage-python   of csrc/ext and of the package, by the Python tests; fails below its goals"
+	@echo "make coverage-ext, coverage-python   of csrc/ext and of the package, by the Python tests; fails below its goals, and on a new gap"
 	@echo "make fuzz           libFuzzer on the C core, FUZZ_SECONDS=60 for each target (FUZZ=conn for one)"
 	@echo "make fuzz-replay    the fuzz corpus alone, with any compiler"
 	@echo "make fuzz-python    the protocol with a fake transport, under atheris"

@@ -104,6 +104,20 @@ def test_a_branch_that_is_not_listed_fails_one_that_is_taken_is_told(
     assert told in said.out + said.err
 
 
+@pytest.mark.parametrize(("kind", "counts"), [("ext", "count_c"), ("python", "count_python")])
+@pytest.mark.parametrize(("text", "status"), [("# Why.\nx.y 1: if (x):\n", 0), ("# Nothing.\n", 1)])
+def test_a_gap_that_is_not_listed_fails_though_the_goals_are_met(
+    report, tmp_path, monkeypatch, kind, counts, text, status
+):
+    (tmp_path / "x.y").write_text("if (x):\n")
+    (tmp_path / "list.txt").write_text(text)
+    monkeypatch.setitem(report.SOURCES, kind, tmp_path)
+    monkeypatch.setitem(report.KNOWN, kind, tmp_path / "list.txt")
+    monkeypatch.setattr(report, counts, lambda directory: {"x.y": report.Counted(1, 1000, [], {1: 1})})
+    monkeypatch.setattr(sys, "argv", ["report.py", kind, str(tmp_path)])
+    assert report.main() == status
+
+
 def test_lines_of_python_that_are_not_run_are_gaps(report, tmp_path, monkeypatch):
     (tmp_path / "x.py").write_text("if x:\n    y()\n")
     monkeypatch.setitem(report.SOURCES, "python", tmp_path)
