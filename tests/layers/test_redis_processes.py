@@ -93,6 +93,20 @@ async def test_other_threads(make_layer):
     assert layer.local.group_names() == []
 
 
+async def test_the_last_member_leaves_in_a_thread_while_another_joins(make_layer):
+    layer = make_layer()
+    first, second = await layer.new_channel(), await layer.new_channel()
+    await layer.group_add("group", first)
+    thread = threading.Thread(target=lambda: asyncio.run(layer.group_discard("group", first)), daemon=True)
+    thread.start()
+    thread.join(DEADLINE)  # this loop, which listens, is told of it only after the next line
+    await layer.group_add("group", second)
+    await asyncio.sleep(0)
+    await layer.group_add("another", second)  # comes back after Redis has heard of anything before it
+    await layer.group_send("group", MESSAGE)
+    assert await take(layer, second) == MESSAGE
+
+
 def test_a_loop_that_was_closed_already_may_be_closed_again(redis):
     """As asyncio's own may."""
     layer = RedisChannelLayer(hosts=[redis.url])

@@ -124,6 +124,10 @@ class LocalChannels:
         """The groups that have members."""
         return list(self._groups)
 
+    def has_group(self, group: str) -> bool:
+        """Whether the group is among those."""
+        return group in self._groups
+
     async def deliver(
         self, group: str, message: dict[str, Any], expiry: float | None = None
     ) -> tuple[int, int]:

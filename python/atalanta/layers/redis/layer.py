@@ -205,9 +205,11 @@ class RedisChannelLayer(ChannelLayer):
                 f"group_add({group!r}, self.channel_name): {channel!r} is none"
             )
         name = self._group_prefix + group
-        self.local.join(group, channel)
         try:
-            if not self._attend().listens_to(name):
+            with self._lock:  # not between the two steps of _ignore_if_empty
+                self.local.join(group, channel)
+                listens = self._attend().listens_to(name)
+            if not listens:
                 await self._listen(name)
                 await self._neighbours.refuse_core_group(self._here(), group)
         except BaseException:
@@ -219,7 +221,7 @@ class RedisChannelLayer(ChannelLayer):
         self.require_valid_group_name(group)
         self.require_valid_channel_name(channel)
         if self.local.leave(group, channel):
-            self._ignore(self._group_prefix + group)
+            self._ignore(group)
 
     async def group_send(self, group: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         """Send a copy to every member, in whatever process: one message for each process that has any.
@@ -242,7 +244,7 @@ class RedisChannelLayer(ChannelLayer):
         groups = self.local.group_names()
         self.local.clear()
         for group in groups:
-            self._ignore(self._group_prefix + group)
+            self._ignore(group)
         pattern = "".join(f"\\{c}" if c in "\\*?[]" else c for c in self.prefix) + "*"
         for commands in self._here().commands:
             cursor: bytes | int = 0
@@ -292,8 +294,8 @@ class RedisChannelLayer(ChannelLayer):
             delivered, dropped = await self.local.deliver(group, message, expiry)
             if dropped:
                 self.note_dropped(dropped, f"members of group {group}")
-            if not delivered and not dropped and group not in self.local.group_names():
-                self._ignore(text)  # the memberships have expired
+            if not delivered and not dropped:
+                self._ignore(group)  # the memberships may have expired
         else:
             target, _, payload = data.partition(SEPARATOR)
             channel = target.decode()
@@ -368,16 +370,22 @@ class RedisChannelLayer(ChannelLayer):
         home = self._attend()
         await self._on(home, home.subscribe, name)
 
-    def _ignore(self, name: str) -> None:
-        """Stop listening to a name."""
+    def _ignore(self, group: str) -> None:
+        """Stop listening to a group, if it has no members."""
         home = self._home
         if home is None or not home.usable:
             return
         if home.loop is asyncio.get_running_loop():
-            home.unsubscribe(name)
+            self._ignore_if_empty(home, group)
         else:
             with contextlib.suppress(RuntimeError):  # the loop has been closed just now
-                home.loop.call_soon_threadsafe(home.unsubscribe, name)
+                home.loop.call_soon_threadsafe(self._ignore_if_empty, home, group)
+
+    def _ignore_if_empty(self, home: LoopConnections, group: str) -> None:
+        """On the loop of `home`: another thread may have joined since the last member left."""
+        with self._lock:
+            if not self.local.has_group(group):
+                home.unsubscribe(self._group_prefix + group)
 
     async def _on(self, home: LoopConnections, action: Any, *arguments: Any) -> None:
         """Await an action on the loop of `home`."""
