@@ -69,7 +69,7 @@ class ForwardedHeaders:
             if name == self.address_header:
                 addresses += value.decode("latin-1").split(",")
             elif name == self.port_header:
-                port = value.decode("latin-1").strip()
+                port = port_number(value.decode("latin-1").strip())
             elif name == b"x-forwarded-proto":
                 scheme = value.decode("latin-1").strip().lower()
             elif name == ROOT_PATH:
@@ -79,7 +79,7 @@ class ForwardedHeaders:
             scope["headers"] = [header for header in scope["headers"] if header[0] != ROOT_PATH]
         host, own_port = self.client(addresses)
         if host:
-            scope["client"] = (host, int(port) if port and port.isascii() and port.isdigit() else own_port)
+            scope["client"] = (host, own_port if port is None else port)
         if scheme in SCHEMES:
             scope["scheme"] = SCHEMES[scheme][scope["type"] == "websocket"]
 
@@ -104,4 +104,12 @@ def split_port(text: str) -> tuple[str, int]:
         host, _, port = text.partition(":")
     else:
         return text, 0
-    return host, int(port) if port.isascii() and port.isdigit() else 0
+    return host, port_number(port) or 0
+
+
+def port_number(text: str) -> int | None:
+    """The port that a text is; None for anything else, as for thousands of digits, which int() refuses."""
+    if len(text) > 5 or not (text.isascii() and text.isdigit()):
+        return None
+    port = int(text)
+    return port if port <= 65535 else None

@@ -106,6 +106,9 @@ def test_headers_of_other_names():
         ("[2001:db8::1]", ("2001:db8::1", 0)),
         ("[2001:db8::1]:80", ("2001:db8::1", 80)),
         ("192.0.2.1:http", ("192.0.2.1", 0)),
+        ("192.0.2.1:65535", ("192.0.2.1", 65535)),
+        ("192.0.2.1:65536", ("192.0.2.1", 0)),
+        ("192.0.2.1:" + "9" * 5000, ("192.0.2.1", 0)),
         ("[2001:db8::1", ("2001:db8::1", 0)),
     ],
 )
@@ -135,3 +138,9 @@ def test_the_root_path_of_a_proxy():
     assert (scope["root_path"], scope["headers"]) == ("/my shop", [(b"x-other", b"1")])
     scope = scope_with(given, trusted=("192.0.2.1",))
     assert (scope["root_path"], scope["headers"]) == ("", given), "not from everybody"
+
+
+@pytest.mark.parametrize("port", [b"65536", b"9" * 5000])  # Python refuses numbers of more than 4300 digits
+def test_a_port_that_cannot_be_is_none(port):
+    headers = [(b"x-forwarded-for", b"203.0.113.7:80"), (b"x-forwarded-port", port)]
+    assert applied(headers)[0] == ("203.0.113.7", 80)
