@@ -34,7 +34,9 @@ def test_twice_is_once(stock):
     assert current() == originals
 
 
-@pytest.mark.parametrize("value, wanted", [(None, True), ({}, True), ({"ACCELERATE_CONSUMERS": True}, True)])
+@pytest.mark.parametrize(
+    "value, wanted", [(None, True), ({}, True), ([], True), ({"ACCELERATE_CONSUMERS": True}, True)]
+)
 def test_on_by_default(stock, value, wanted):
     with override_settings(**({} if value is None else {"ATALANTA": value})):
         assert consumers.install() is wanted

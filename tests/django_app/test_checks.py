@@ -94,3 +94,10 @@ def test_the_checks_are_registered(tmp_path):
     assert done.returncode == 1
     assert "(atalanta.E001)" in done.stderr and "Traceback" not in done.stderr
     assert manage(tmp_path, "check").returncode == 0
+
+
+def test_a_setting_that_is_no_dictionary(tmp_path):
+    done = manage(tmp_path, "check", settings={"ATALANTA": ["RELOAD"]})
+    assert done.returncode == 1
+    assert "(atalanta.E002) The Django setting ATALANTA is not a dictionary." in done.stderr
+    assert "Traceback" not in done.stderr

@@ -315,6 +315,7 @@ ERRORS = [
         "CommandError: ASGI_APPLICATION 'asgi.websockets' is no application: list cannot be called",
     ),
     ({"ATALANTA": {"PING_INTERVALL": 1}}, [], "did you mean 'PING_INTERVAL'?"),
+    ({"ATALANTA": ["RELOAD"]}, [], "CommandError: the Django setting ATALANTA is not a dictionary"),
     ({}, ["--ssl-certfile", "/no/such/file"], "Error: cannot read /no/such/file"),
     ({}, ["--websocket-max-frame-size", "10"], "use --websocket-max-message-size 10"),
     ({}, ["--http_timeout=-1"], "error: argument --http_timeout: -1.0 is less than 0"),

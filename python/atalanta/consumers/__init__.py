@@ -8,6 +8,7 @@ what Channels' own does, or calls it. The Django app installs them, unless the s
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import channels
@@ -34,10 +35,11 @@ _replaced: list[tuple[Any, str, Any]] = []
 
 
 def wanted() -> bool:
-    """What the setting says; True by default."""
+    """What the setting says; True by default. That it is no dictionary, a system check says."""
     from django.conf import settings
 
-    return bool(getattr(settings, "ATALANTA", {}).get("ACCELERATE_CONSUMERS", True))
+    setting = getattr(settings, "ATALANTA", {})
+    return not isinstance(setting, Mapping) or bool(setting.get("ACCELERATE_CONSUMERS", True))
 
 
 def install() -> bool:
