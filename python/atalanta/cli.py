@@ -74,7 +74,7 @@ def serve(arguments: Sequence[str]) -> int:
 
 def listen_and_run(application: str, options: SimpleNamespace, log_config: Any) -> int:
     endpoints = endpoints_of(options)
-    check_trusted(options)
+    tell_trusted(options)
     config = Config(
         application,
         options,
@@ -206,13 +206,9 @@ def django_setting() -> Mapping[str, Any]:
         raise StartError(f"the Django settings {name} cannot be used: {error}") from None
 
 
-def check_trusted(options: SimpleNamespace) -> None:
-    """Refuse a list of proxies that is not one, and say when everybody is trusted. Raises OptionError."""
-    try:
-        trusted = TrustedPeers(options.forwarded_allow_ips)
-    except ValueError as error:
-        raise OptionError(f"--forwarded-allow-ips: {error}") from None
-    if options.proxy_headers and trusted.everybody:
+def tell_trusted(options: SimpleNamespace) -> None:
+    """Say when everybody is trusted."""
+    if options.proxy_headers and TrustedPeers(options.forwarded_allow_ips).everybody:
         logger.info(
             "Forwarded headers are believed from everybody; --forwarded-allow-ips names your proxies only"
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+from atalanta.forwarded import TrustedPeers
 from atalanta.option import Option, OptionError
 from atalanta.options import BY_NAME, GROUPS, HTTP, LOGGING, OPTIONS, OTHER_SETTINGS, SETTING
 
@@ -180,6 +181,10 @@ def check_together(options: SimpleNamespace) -> None:
     if options.drain_time > options.timeout_graceful_shutdown:
         raise OptionError("--drain-time is longer than --timeout-graceful-shutdown, which includes it")
     _check_frame_size(options)
+    try:
+        TrustedPeers(options.forwarded_allow_ips)
+    except ValueError as error:
+        raise OptionError(f"--forwarded-allow-ips: {error}") from None
 
 
 def _check_frame_size(options: SimpleNamespace) -> None:

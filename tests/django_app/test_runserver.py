@@ -316,6 +316,11 @@ ERRORS = [
     ),
     ({"ATALANTA": {"PING_INTERVALL": 1}}, [], "did you mean 'PING_INTERVAL'?"),
     ({"ATALANTA": ["RELOAD"]}, [], "CommandError: the Django setting ATALANTA is not a dictionary"),
+    (
+        {"ATALANTA": {"PROXY_HEADERS": True, "FORWARDED_ALLOW_IPS": ["proxy.example"]}},
+        [],
+        "CommandError: --forwarded-allow-ips: 'proxy.example'",
+    ),
     ({}, ["--ssl-certfile", "/no/such/file"], "Error: cannot read /no/such/file"),
     ({}, ["--websocket-max-frame-size", "10"], "use --websocket-max-message-size 10"),
     ({}, ["--http_timeout=-1"], "error: argument --http_timeout: -1.0 is less than 0"),

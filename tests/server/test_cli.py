@@ -29,7 +29,7 @@ def test_an_application_may_do_without_django_whatever_the_environment_says(monk
 )
 def test_headers_that_are_believed_from_everybody_are_told(proxy_headers, peers, told, caplog):
     caplog.set_level(logging.INFO, "atalanta")
-    cli.check_trusted(SimpleNamespace(proxy_headers=proxy_headers, forwarded_allow_ips=peers))
+    cli.tell_trusted(SimpleNamespace(proxy_headers=proxy_headers, forwarded_allow_ips=peers))
     assert ("Forwarded headers are believed from everybody" in caplog.text) is told
 
 
