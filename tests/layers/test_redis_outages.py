@@ -106,6 +106,21 @@ async def test_a_worker_waits_through_an_outage(make_layer, own_redis):
     assert await asyncio.wait_for(receiving, DEADLINE) == MESSAGE
 
 
+async def test_workers_that_were_busy_in_an_outage(make_layer, own_redis):
+    """Each lost its connection; the next to receive does not try them one after the other."""
+    server = own_redis()
+    worker, sender = make_layer(server.url), make_layer(server.url)
+    for _ in range(12):
+        await sender.send("worker", MESSAGE)
+    await asyncio.gather(*[take(worker, "worker") for _ in range(12)])
+    server.kill()
+    server.start()
+    receiving = asyncio.create_task(worker.receive("worker"))
+    await asyncio.sleep(0.1)
+    await sender.send("worker", MESSAGE)
+    assert await asyncio.wait_for(receiving, DEADLINE) == MESSAGE
+
+
 async def test_slow(make_layer, own_redis):
     """Slower than socket_timeout is an error for senders; what Redis did get still arrives."""
     server = own_redis()

@@ -102,6 +102,7 @@ class Queues:
                 if told != repr(error):
                     told = repr(error)
                     logger.warning("%s: not receiving from %s (%s), trying again", self.host, key, error)
+                await self._drop_idle()  # what ended this connection has mostly ended them too
                 await asyncio.sleep(delay * random.uniform(0.5, 1.0))
                 delay = min(delay * 2, LAST_DELAY)
                 continue
@@ -167,6 +168,9 @@ class Queues:
         """Close the connections; receivers that still wait keep theirs."""
         while self._rescues:
             await asyncio.wait(self._rescues)
+        await self._drop_idle()
+
+    async def _drop_idle(self) -> None:
         idle, self._idle = self._idle, []
         for connection, _ in idle:
             with contextlib.suppress(RedisError, OSError):
