@@ -28,7 +28,10 @@ log_lines = RateLimited()
 
 
 class AccessLog:
-    """An action logger that writes lines like those of NCSA's log format, as daphne does, to a stream."""
+    """An action logger that writes lines like those of NCSA's log format, as daphne does, to a stream.
+
+    Requests do without their line while it cannot be written: the disk is full, or nobody reads the pipe.
+    """
 
     ACTIONS = {
         "connecting": "WSCONNECTING",
@@ -43,11 +46,16 @@ class AccessLog:
     def __call__(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         word = details["method"] if protocol == "http" else self.ACTIONS[action]
         now = datetime.datetime.now().strftime("%d/%b/%Y:%H:%M:%S")
-        self.stream.write(
-            f'{details["client"] or "-"} - - [{now}] "{word} {details["path"]}" '
-            f"{details.get('status') or '-'} {details.get('size') or '-'}\n"
-        )
-        self.stream.flush()
+        try:
+            self.stream.write(
+                f'{details["client"] or "-"} - - [{now}] "{word} {details["path"]}" '
+                f"{details.get('status') or '-'} {details.get('size') or '-'}\n"
+            )
+            self.stream.flush()
+        except OSError as error:
+            if log_lines.admits("access_log"):
+                others = log_lines.others("access_log")
+                logger.error("cannot write the access log: %s%s", error.strerror, others)
 
 
 def client_of(scope: dict[str, Any]) -> str | None:

@@ -1,11 +1,14 @@
 """What the command does around an application: the scope that it changes, the requests that it tells of."""
 
 import asyncio
+import contextlib
 import functools
+import os
 
 import pytest
 
-from atalanta.middleware import CleanHeaders, HttpTimeout, LogActions, Mounted
+from atalanta.middleware import AccessLog, CleanHeaders, HttpTimeout, LogActions, Mounted
+from atalanta.rate_limited import RateLimited
 from atalanta.server import Config
 from atalanta.sources import merged
 
@@ -129,6 +132,21 @@ def test_a_response_is_told_of_once_when_its_last_part_is_sent(method, size):
     assert details.pop("time_taken") >= 0
     assert (protocol, action) == ("http", "complete")
     assert details == {"path": "/a?b=c", "status": 200, "method": method, "client": "h:1", "size": size}
+
+
+def test_an_access_log_that_cannot_be_written_costs_no_request(monkeypatch, caplog):
+    """Its reader has gone, or, which is the same to it, the disk is full."""
+    monkeypatch.setattr("atalanta.middleware.log_lines", RateLimited())
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = os.fdopen(writer, "w", buffering=1)
+    log = AccessLog(stream)
+    for action in ("connecting", "connected", "disconnected"):
+        log("websocket", action, {"client": "192.0.2.1:5000", "path": "/chat"})
+    with contextlib.suppress(OSError):
+        stream.close()
+    [record] = caplog.records
+    assert record.getMessage() == "cannot write the access log: Broken pipe"
 
 
 def test_a_timeout_of_the_applications_own_is_its_failure():
