@@ -121,6 +121,44 @@ async def test_workers_that_were_busy_in_an_outage(make_layer, own_redis):
     assert await asyncio.wait_for(receiving, DEADLINE) == MESSAGE
 
 
+async def forgetful(server, seconds):
+    """A router in front of Redis that resets connections on which a client was silent for so many seconds."""
+
+    async def forward(reader, writer):
+        from_redis, to_redis = await asyncio.open_unix_connection(server.socket)
+
+        async def back():
+            while data := await from_redis.read(65536):
+                writer.write(data)
+
+        answers = asyncio.create_task(back())
+        try:
+            while True:
+                waited_since = asyncio.get_running_loop().time()
+                data = await reader.read(65536)
+                if not data or asyncio.get_running_loop().time() - waited_since > seconds:
+                    break
+                to_redis.write(data)
+        finally:
+            answers.cancel()
+            to_redis.close()
+            writer.transport.abort()
+
+    return await asyncio.start_server(forward, "127.0.0.1", 0)
+
+
+async def test_a_connection_without_traffic_is_kept(make_layer, own_redis):
+    async with await forgetful(own_redis(), 1.5) as router:
+        port = router.sockets[0].getsockname()[1]
+        layer = make_layer(f"redis://127.0.0.1:{port}?socket_timeout=0.5")
+        channel = await layer.new_channel()
+        await layer.group_add("group", channel)
+        await asyncio.sleep(2)
+        await layer.group_send("group", MESSAGE)
+        assert await take(layer, channel) == MESSAGE
+        await layer.close()
+
+
 async def test_slow(make_layer, own_redis):
     """Slower than socket_timeout is an error for senders; what Redis did get still arrives."""
     server = own_redis()

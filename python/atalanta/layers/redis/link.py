@@ -199,5 +199,11 @@ class Commands(Link):
             future.set_result(answer)
 
     def _silent(self) -> None:
-        if self._waiting and self._loop.time() - self._waiting[0][2] >= self.host.timeout:
+        if not self._waiting:
+            # What is between here and Redis may forget a connection without traffic, and tell nobody.
+            nobody: asyncio.Future[Any] = self._loop.create_future()
+            nobody.cancel()
+            self._waiting.append((("PING",), nobody, self._loop.time()))
+            self._queue("PING")
+        elif self._loop.time() - self._waiting[0][2] >= self.host.timeout:
             raise TimeoutError(f"{self.host} did not answer within {self.host.timeout:g} s")
