@@ -122,7 +122,9 @@ class Config(uvicorn.Config):
         )
         super().load()
         if self.access_log_target and self.action_logger is None:
-            self.action_logger = AccessLog(open_access_log(self.access_log_target))
+            stream = open_access_log(self.access_log_target)
+            if stream is not None:  # as a process that was started without a standard output has it
+                self.action_logger = AccessLog(stream)
         self.loaded_app = self.wrapped(self.loaded_app)
         _use_threads(self.options.asgi_threads)
         if self.options.verbosity >= 3:

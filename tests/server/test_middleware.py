@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import sys
 
 import pytest
 
@@ -147,6 +148,16 @@ def test_an_access_log_that_cannot_be_written_costs_no_request(monkeypatch, capl
         stream.close()
     [record] = caplog.records
     assert record.getMessage() == "cannot write the access log: Broken pipe"
+
+
+def test_a_process_without_standard_output_has_no_access_log(monkeypatch):
+    async def application(scope, receive, send):
+        """Never called."""
+
+    config = Config(application, merged({}), access_log="-")
+    monkeypatch.setattr(sys, "stdout", None)
+    config.load()
+    assert config.action_logger is None
 
 
 def test_a_timeout_of_the_applications_own_is_its_failure():
