@@ -81,12 +81,13 @@ def _parse_values(text: str, kind: str, rest: str) -> dict[str, str]:
     # A colon inside a value has a backslash before it.
     parts = re.split(r"(?<!\\):", rest) if rest else []
     values: dict[str, str] = {}
-    for position, part in enumerate(parts):
+    unnamed = iter(KEYS[kind])
+    for part in parts:
         name, equals, value = part.partition("=")
         if not equals:
-            if position >= len(KEYS[kind]):
+            name, value = next(unnamed, ""), part
+            if not name:
                 raise OptionError(f"endpoint {text!r}: {part!r} has no name")
-            name, value = KEYS[kind][position], part
         if name not in KEYS[kind]:
             hint = HINTS.get(name, f"known are {', '.join(KEYS[kind])}")
             raise OptionError(f"endpoint {text!r}: {name!r} is not offered here; {hint}")

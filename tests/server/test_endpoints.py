@@ -31,6 +31,7 @@ from atalanta.sources import merged
         ("tcp:8000", Endpoint(host="0.0.0.0", port=8000)),
         ("tcp:port=8000:interface=127.0.0.1", Endpoint(host="127.0.0.1", port=8000)),
         (r"tcp:8000:interface=\:\:1", Endpoint(host="::1", port=8000)),
+        ("tcp:interface=127.0.0.1:8000", Endpoint(host="127.0.0.1", port=8000)),
         ("tcp6:8000", Endpoint(host="::", port=8000)),
         ("ssl:443", Endpoint(host="0.0.0.0", port=443, keyfile="server.pem", certfile="server.pem")),
         (
