@@ -54,15 +54,18 @@ add_reader(Events *self, Waiter *waiter)
     return self->mailbox == NULL ? 0 : mailbox_add_reader(self->mailbox, waiter);
 }
 
-static PySendResult
-events_wait(Events *self, PyObject **result)
+/* A pending waiter for the task that awaits. Can run Python. New reference, or NULL. */
+static Waiter *
+new_waiter(const Events *self)
 {
-    Protocol *connection = self->connection;
-    Waiter *waiter = connection == NULL ? waiter_new_here(self->state)
-                                        : waiter_new(connection->per_loop, connection->loop);
-    if (waiter == NULL) {
-        return PYGEN_ERROR;
-    }
+    const Protocol *connection = self->connection;
+    return connection == NULL ? waiter_new_here(self->state)
+                              : waiter_new(connection->per_loop, connection->loop);
+}
+
+static PySendResult
+events_wait_steal(Events *self, Waiter *waiter, PyObject **result)
+{
     if (add_reader(self, waiter) < 0) {
         Py_DECREF(waiter);
         return PYGEN_ERROR;
@@ -139,9 +142,18 @@ events_step(Events *self, PyObject **result)
         *result = Py_NewRef(Py_None);
         return PYGEN_NEXT;
     }
-    /* Writing can end the connection, or run what puts a message. */
+    /* Writing can end the connection; what it and the making of a waiter run, in this thread or in
+     * another, can put a message. Nothing runs between this look and the wait. */
+    Waiter *waiter = new_waiter(self);
+    if (waiter == NULL) {
+        return PYGEN_ERROR;
+    }
     outcome = events_poll(self, result);
-    return outcome == PYGEN_NEXT ? events_wait(self, result) : outcome;
+    if (outcome == PYGEN_NEXT) {
+        return events_wait_steal(self, waiter, result);
+    }
+    Py_DECREF(waiter);
+    return outcome;
 }
 
 int

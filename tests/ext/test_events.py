@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 
 import pytest
@@ -339,3 +340,42 @@ async def test_the_next_reader_of_a_message_whose_loop_takes_no_calls(monkeypatc
     first.close()
     assert reported == [(ZeroDivisionError, box)] and len(box) == 1
     reported.clear()
+
+
+class Looked(asyncio.SelectorEventLoop):
+    """A loop that says when it is looked up."""
+
+    when = None
+
+    def __hash__(self):
+        if self.when is not None:
+            self.when()
+        return id(self)
+
+
+def test_a_message_put_while_the_wait_begins_is_received():
+    """From another thread, say: a wait begins with a look for the loop's state, which is Python code."""
+    box, other = Mailbox(10, 60), asyncio.new_event_loop()
+
+    def put():
+        loop.when = None
+        box.put({"type": "x"})
+
+    async def wait_elsewhere():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(Next(Events(None, Mailbox(1, 60)))(), 0.01)
+
+    async def main():
+        other_thread = threading.Thread(target=other.run_until_complete, args=[wait_elsewhere()])
+        other_thread.start()
+        other_thread.join()
+        loop.when = put
+        return await Events(None, box)
+
+    loop = Looked()
+    try:
+        assert loop.run_until_complete(asyncio.wait_for(main(), 5)) == {"type": "x"}
+        assert loop.when is None and len(box) == 0 and not box.waiting
+    finally:
+        loop.close()
+        other.close()
