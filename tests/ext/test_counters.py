@@ -55,3 +55,14 @@ async def test_a_transport_that_cannot_tell_what_it_holds(held, error):
         _core.counters()
     connection.connection_lost(None)
     _core.counters()
+
+
+@pytest.mark.parametrize("error", [AttributeError, NotImplementedError])
+async def test_a_transport_that_does_not_say_what_it_holds(error):
+    """As a server's in-process tests have them, which need not have the method."""
+    before = queued()[1]
+    connection = await opened(Holding())
+    connection.transport.held = error()
+    await connection.send(text("x" * 200))
+    assert queued()[1] == before + 204
+    connection.connection_lost(None)
