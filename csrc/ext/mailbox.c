@@ -370,6 +370,10 @@ mailbox_attach(Mailbox *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "Ons:attach", &receive, &limit, &name)) {
         return NULL;
     }
+    if (self->state == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Mailbox.__init__ was not called");
+        return NULL;
+    }
     Protocol *connection = callable_receives_from(self->state, receive);
     int policy = parse_policy(name);
     if (policy >= 0 && connection == NULL) {

@@ -474,7 +474,7 @@ def test_a_parser_that_was_not_initialised_does_not_crash(stream):
     assert python(code + "\nexcept Exception: pass") == (0, "")
 
 
-@pytest.mark.parametrize("use", ["put({})", "clear()", "idle", "waiting", "__len__()"])
+@pytest.mark.parametrize("use", ["put({})", "clear()", "idle", "waiting", "__len__()", "attach(print, 1, 'skip')"])
 def test_a_mailbox_that_was_not_initialised_does_not_crash(use):
     code = f"""
 from atalanta._core import Events, Group, Mailbox
