@@ -215,8 +215,10 @@ static PySendResult
 handle_steal(Dispatcher *self, PyObject *event, PyObject **result)
 {
     *result = NULL;
+    self->running = true;
     int begun = begin_handler(self, event);
     Py_DECREF(event);
+    self->running = false;
     return begun < 0 ? end_handler(self, PYGEN_ERROR, NULL) : step_handler(self, Py_None, result);
 }
 

@@ -517,24 +517,37 @@ def test_readers_of_one_mailbox_that_are_collected_together(messages, keep):
     assert python(READERS.format(readers=3, messages=messages, keep=keep)) == (0, "")
 
 
-def test_closing_a_task_that_runs_a_handler_does_not_crash():
-    code = """
+@pytest.mark.parametrize("where", ["is_due", "handler", "coroutine", "event"])
+def test_closing_a_task_that_runs_a_handler_does_not_crash(where):
+    code = f"where = {where!r}" + """
 import asyncio
 from atalanta import ClientDisconnected
 from atalanta._core import Dispatcher, Events, Mailbox
-class Consumer:
-    async def x(self, event):
+def close(here):
+    if here == where:
         try: task.get_coro().close()
         except ValueError: pass
-        raise ClientDisconnected
+class Last:
+    def __deepcopy__(self, memo): return self
+    def __del__(self): close("event")
+class Consumer:
+    def x(self, event):
+        close("handler")
+        return self.handle()
+    async def handle(self):
+        close("coroutine")
+        error = ClientDisconnected()
+        error.connection = None
+        raise error
+def is_due(): close("is_due")
 async def main():
     global task
     mailbox = Mailbox(10, 60)
     async def consumer():
-        await Dispatcher(Events(None, mailbox), print, Consumer(), bool)
+        await Dispatcher(Events(None, mailbox), print, Consumer(), is_due)
     task = asyncio.ensure_future(consumer())
     await asyncio.sleep(0)
-    mailbox.put({"type": "x"})
+    mailbox.put({"type": "x", "last": Last()})
     await asyncio.wait([task])
 asyncio.run(main())
 """
