@@ -32,6 +32,15 @@ add_header(void *context, PyObject *name, PyObject *value)
     return 0;
 }
 
+/* As add_header; Transfer-Encoding is the server's affair and is ignored (ASGI specification,
+ * "Response Start"). */
+static int
+add_denial_header(void *context, PyObject *name, PyObject *value)
+{
+    ws_slice field = {(const uint8_t *)PyBytes_AS_STRING(name), (size_t)PyBytes_GET_SIZE(name)};
+    return ws_slice_equals(field, "transfer-encoding") ? 0 : add_header(context, name, value);
+}
+
 /* As add_header; the subprotocol has a key of its own and would be there twice. */
 static int
 add_accept_header(void *context, PyObject *name, PyObject *value)
@@ -177,8 +186,8 @@ response_denial(Protocol *self, long status, PyObject *headers, Py_ssize_t conte
             asgi_headers_walk(self->default_headers, "default headers", add_header, &response);
     }
     if (result == 0) {
-        result =
-            asgi_headers_walk(headers, "websocket.http.response.start", add_header, &response);
+        result = asgi_headers_walk(headers, "websocket.http.response.start", add_denial_header,
+                                   &response);
     }
     if (result == 0) {
         result = add_denial_framing(&response, status, content_length, chunked);

@@ -247,6 +247,23 @@ async def test_a_denial_whose_application_says_how_long_it_is(name, value):
     assert said.count(b"content-length") + said.count(b"transfer-encoding") == 1 and said.endswith(b"\r\n\r\nno")
 
 
+@pytest.mark.parametrize("name", [b"transfer-encoding", b"Transfer-Encoding"])
+async def test_a_denial_whose_application_says_how_it_is_transferred(name):
+    """That is the server's affair: the header is ignored, as the ASGI specification has it."""
+    for more, framing in ((False, b"content-length: 6"), (True, b"transfer-encoding: chunked")):
+        connection = connect()
+        await connection.receive()
+        headers = [(name, b"chunked"), (b"x-a", b"b")]
+        await connection.send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+        await connection.send({"type": "websocket.http.response.body", "body": b"no way", "more_body": more})
+        if more:
+            await connection.send({"type": "websocket.http.response.body"})
+        await turn()
+        head, _, body = connection.transport.written().partition(b"\r\n\r\n")
+        assert head.split(b"\r\n")[1:] == [b"x-a: b", framing, b"connection: close"]
+        assert body == (b"6\r\nno way\r\n0\r\n\r\n" if more else b"no way")
+
+
 @pytest.mark.parametrize("name", [b"sec-websocket-protocol", b"Sec-WebSocket-Protocol"])
 async def test_a_subprotocol_is_no_header(name):
     connection = connect()
