@@ -522,6 +522,7 @@ protocol_data_received(Protocol *self, PyObject *data)
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
+    self->lent.place = NULL; /* it may be in a message that these bytes complete */
     int result = handle_input(self, view.buf, (size_t)view.len, false);
     PyBuffer_Release(&view);
     if (result < 0) {

@@ -169,6 +169,19 @@ async def test_buffer_updated_with_no_size(size, error):
         connection.buffer_updated(size)
 
 
+async def test_a_buffer_in_a_message_that_other_bytes_complete_is_void():
+    connection = await opened()
+    frame = encode(BINARY, b"x" * 200_000, mask=MASK)
+    read(connection, frame[:1000])
+    assert len(connection.get_buffer(-1)) == len(frame) - 1000
+    connection.data_received(frame[1000:])
+    assert (await connection.receive())["bytes"] == b"x" * 200_000
+    with pytest.raises(RuntimeError, match="without get_buffer"):
+        connection.buffer_updated(1000)
+    read(connection, client_frames("on"))
+    assert (await connection.receive())["text"] == "on"
+
+
 async def test_buffer_updated_needs_get_buffer():
     with pytest.raises(RuntimeError, match="without get_buffer"):
         (await opened()).buffer_updated(1)
