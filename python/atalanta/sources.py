@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -11,6 +12,10 @@ from typing import Any, NoReturn
 from atalanta.forwarded import TrustedPeers
 from atalanta.option import Option, OptionError
 from atalanta.options import BY_NAME, GROUPS, HTTP, LOGGING, OPTIONS, OTHER_SETTINGS, SETTING
+
+# RFC 9110, sections 5.1 and 5.5: a name is a token; a value has no control characters.
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
 class Parser(argparse.ArgumentParser):
@@ -162,10 +167,7 @@ def merged(*sources: Mapping[str, Any]) -> SimpleNamespace:
 
 def check_together(options: SimpleNamespace) -> None:
     """Refuse what cannot be had together, or not at all. Raises OptionError."""
-    if not options.proxy_headers:
-        for name in ("proxy_headers_host", "proxy_headers_port"):
-            if getattr(options, name) is not None:
-                raise OptionError(f"{BY_NAME[name].long_flag} needs --proxy-headers")
+    _check_headers(options)
     if options.ssl_certfile is None:
         # An endpoint of daphne's brings its own certificate and key, but not the rest.
         rest = () if _has_tls_endpoint(options) else ("ssl_keyfile_password", "ssl_ca_certs", "ssl_ciphers")
@@ -185,6 +187,18 @@ def check_together(options: SimpleNamespace) -> None:
         TrustedPeers(options.forwarded_allow_ips)
     except ValueError as error:
         raise OptionError(f"--forwarded-allow-ips: {error}") from None
+
+
+def _check_headers(options: SimpleNamespace) -> None:
+    for name in ("proxy_headers_host", "proxy_headers_port"):
+        header = getattr(options, name)
+        if header is not None:
+            if not options.proxy_headers:
+                raise OptionError(f"{BY_NAME[name].long_flag} needs --proxy-headers")
+            if not HEADER_NAME.fullmatch(header):
+                raise OptionError(f"{BY_NAME[name].long_flag}: {header!r} cannot be the name of a header")
+    if not HEADER_VALUE.fullmatch(options.server_name):
+        raise OptionError(f"--server-name: {options.server_name!r} cannot be the value of a header")
 
 
 def _check_frame_size(options: SimpleNamespace) -> None:

@@ -227,6 +227,10 @@ def test_a_list_given_twice_has_both():
         ({"ssl_certfile": "c.pem", "ssl_cert_reqs": "required"}, "needs --ssl-ca-certs"),
         ({"reload": True, "workers": 2}, "exclude each other"),
         ({"ping_intervall": 2}, "no option 'ping_intervall'"),
+        ({"proxy_headers": True, "proxy_headers_host": "X Real IP"}, "cannot be the name of a header"),
+        ({"proxy_headers": True, "proxy_headers_port": "X-Pört"}, "cannot be the name of a header"),
+        ({"server_name": "mine\r\nx: y"}, "--server-name: .* cannot be the value of a header"),
+        ({"server_name": "日本"}, "--server-name: .* cannot be the value of a header"),
         ({"drain_time": 30}, "longer than --timeout-graceful-shutdown"),
         ({"websocket_max_frame_size": 1000}, "use --websocket-max-message-size 1000"),
         (
