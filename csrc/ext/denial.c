@@ -22,12 +22,16 @@ static PyObject *
 copy_headers(PyObject *headers)
 {
     PyObject *copy = PyList_New(0);
-    Py_XINCREF(headers);
-    if (copy != NULL &&
-        asgi_headers_walk(headers, "websocket.http.response.start", keep_header, copy) < 0) {
-        Py_CLEAR(copy);
+    if (copy == NULL) {
+        return NULL;
     }
+    Py_XINCREF(headers);
+    int result = asgi_headers_walk(headers, "websocket.http.response.start", keep_header, copy);
     Py_XDECREF(headers);
+    if (result < 0) {
+        Py_DECREF(copy);
+        return NULL;
+    }
     return copy;
 }
 

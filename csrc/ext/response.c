@@ -20,7 +20,7 @@ add_header(void *context, PyObject *name, PyObject *value)
 {
     response_builder *response = context;
     ws_slice field = {(const uint8_t *)PyBytes_AS_STRING(name), (size_t)PyBytes_GET_SIZE(name)};
-    if (ws_slice_equals(field, "content-length") || ws_slice_equals(field, "transfer-encoding")) {
+    if (ws_slice_equals(field, "content-length")) {
         response->own_length = true;
     }
     if (byte_buffer_append_bytes(&response->bytes, name) < 0 ||

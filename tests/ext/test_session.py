@@ -235,11 +235,10 @@ async def test_a_denial_whose_status_has_no_body_announces_none(status):
     assert b"content-length" not in head and b"transfer-encoding" not in head
 
 
-@pytest.mark.parametrize("name, value", [(b"content-length", b"2"), (b"transfer-encoding", b"identity")])
-async def test_a_denial_whose_application_says_how_long_it_is(name, value):
+async def test_a_denial_whose_application_says_how_long_it_is():
     connection = connect()
     await connection.receive()
-    start = {"type": "websocket.http.response.start", "status": 404, "headers": [(name, value)]}
+    start = {"type": "websocket.http.response.start", "status": 404, "headers": [(b"content-length", b"2")]}
     await connection.send(start)
     await connection.send({"type": "websocket.http.response.body", "body": b"no"})
     await turn()
