@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from channels.exceptions import ChannelFull
@@ -98,6 +99,22 @@ async def test_cancelled_receives_lose_nothing_and_keep_the_order(make_layer):
     while len(got) < 60:
         got += [message["n"] for message in await take(worker, "worker")]
     assert got == list(range(60))
+
+
+async def test_a_message_that_arrives_with_the_cancellation_is_put_back(make_layer, redis):
+    """Redis has given it to the receiver, who is cancelled before it has read it."""
+    worker = make_layer()
+    receiving = asyncio.create_task(worker.receive("worker"))
+    async with asyncio.timeout(DEADLINE):
+        while not redis.command("CLIENT", "LIST").count("cmd=bzpopmin"):
+            await asyncio.sleep(0.01)
+    sending = threading.Thread(target=asyncio.run, args=[make_layer().send("worker", MESSAGE)])
+    sending.start()
+    sending.join()  # this loop, which reads for the receiver, stands still meanwhile
+    receiving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await receiving
+    assert await take(worker, "worker") == [MESSAGE]
 
 
 async def test_a_worker_waits_for_longer_than_redis_holds_it(make_layer, monkeypatch):
