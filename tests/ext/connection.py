@@ -241,3 +241,15 @@ async def running(log, sends=True):
     await turn(3)
     assert connection.transport.written().startswith(b"HTTP/1.1 101 ")
     return connection
+
+
+class CopiedOnce:
+    """A value of a message that has one copy in it: the second reader's fails."""
+
+    copies = 0
+
+    def __deepcopy__(self, memo):
+        self.copies += 1
+        if self.copies > 1:
+            raise ZeroDivisionError
+        return self

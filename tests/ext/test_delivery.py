@@ -185,25 +185,8 @@ def test_a_delivery_that_is_gone_on_with_from_inside(again):
     assert {len(box) for box in boxes} == {1}
 
 
-async def test_an_error_is_told_to_its_own_sender(monkeypatch):
-    group, boxes = slow_group()
-    connection = await opened()
-    boxes[-1].attach(connection.receive, 1000, "skip")
-
-    def write(data):
-        raise OSError("no")
-
-    monkeypatch.setattr(connection.transport, "write", write)
-    first = group.send({"type": "broadcast.message", "text": "x" * 100_000})
-    next(first)
-    assert deliver(group, {"type": "second"}) == (COUNT, 0)
-    with pytest.raises(OSError, match="no"):
-        next(first)
-
-
-async def test_an_error_after_its_sender_has_ended_is_reported(monkeypatch):
-    reported = []
-    monkeypatch.setattr("sys.unraisablehook", lambda seen: reported.append((seen.exc_type, seen.object)))
+async def failing_broadcast(monkeypatch):
+    """(group, its mailboxes, a delivery): the last member's connection cannot be written to, and is not reached yet."""
     group, boxes = slow_group()
     connection = await opened()
     boxes[-1].attach(connection.receive, 1000, "skip")
@@ -214,6 +197,20 @@ async def test_an_error_after_its_sender_has_ended_is_reported(monkeypatch):
     monkeypatch.setattr(connection.transport, "write", write)
     delivery = group.send({"type": "broadcast.message", "text": "x" * 100_000})
     next(delivery)
+    return group, boxes, delivery
+
+
+async def test_an_error_is_told_to_its_own_sender(monkeypatch):
+    group, _, first = await failing_broadcast(monkeypatch)
+    assert deliver(group, {"type": "second"}) == (COUNT, 0)
+    with pytest.raises(OSError, match="no"):
+        next(first)
+
+
+async def test_an_error_after_its_sender_has_ended_is_reported(monkeypatch):
+    reported = []
+    monkeypatch.setattr("sys.unraisablehook", lambda seen: reported.append((seen.exc_type, seen.object)))
+    _, boxes, delivery = await failing_broadcast(monkeypatch)
     delivery.close()
     assert reported == [(OSError, delivery)]
     assert {len(box) for box in boxes[:-1]} == {1}

@@ -16,7 +16,7 @@ import pytest
 from atalanta import ClientDisconnected
 from atalanta._core import Dispatcher, Events, Group, Mailbox
 
-from .connection import FakeTransport, client_frames, deliver, opened, payloads, read, text, turn
+from .connection import CopiedOnce, FakeTransport, client_frames, deliver, opened, payloads, read, text, turn
 from .test_tasks import BUILDERS
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -159,59 +159,44 @@ async def test_events_of_a_connection_and_of_a_mailbox(run):
     assert consumer.consumer.log == ["a", "b", "c"]
 
 
-async def test_a_message_that_comes_of_writing_what_a_handler_has_sent(run):
-    class Putting(FakeTransport):
+async def answered(run, meanwhile):
+    """A connection and its consumer, whose handler has sent an answer: writing it called `meanwhile(consumer)`."""
+
+    class Writing(FakeTransport):
         def write(self, data):
             super().write(data)
             if consumer is not None:
-                consumer.box.put({"type": "note", "value": "written"})
+                meanwhile(consumer)
 
     class Sending(Consumer):
         async def answer(self, event):
             await connection.send(text("answer"))
 
     consumer = None
-    connection = await opened(Putting())
+    connection = await opened(Writing())
     consumer = run(Sending(), connection.receive)
     await turn()
     await consumer.handle("answer")
+    return connection, consumer
+
+
+async def test_a_message_that_comes_of_writing_what_a_handler_has_sent(run):
+    note = {"type": "note", "value": "written"}
+    connection, consumer = await answered(run, lambda consumer: consumer.box.put(note))
     assert consumer.consumer.log == ["written"] and payloads(connection.transport.written()) == [b"answer"]
 
 
 async def test_a_message_that_cannot_be_copied_ends_the_consumer(run):
-    class Once:
-        copies = 0
-
-        def __deepcopy__(self, memo):
-            self.copies += 1
-            if self.copies > 1:
-                raise ZeroDivisionError
-            return self
-
     consumer, group = run(Consumer()), Group(60)
     await turn()
     group.add("here", consumer.box)
     group.add("there", Mailbox(10, 60))
-    deliver(group, {"type": "note", "once": Once()})
+    deliver(group, {"type": "note", "once": CopiedOnce()})
     assert type(await consumer.end()) is ZeroDivisionError
 
 
 async def test_a_consumer_that_is_cancelled_by_writing_what_its_handler_has_sent(run):
-    class Cancelling(FakeTransport):
-        def write(self, data):
-            super().write(data)
-            if consumer is not None:
-                consumer.task.cancel()
-
-    class Sending(Consumer):
-        async def answer(self, event):
-            await connection.send(text("answer"))
-
-    consumer = None
-    connection = await opened(Cancelling())
-    consumer = run(Sending(), connection.receive)
-    await turn()
-    await consumer.handle("answer")
+    connection, consumer = await answered(run, lambda consumer: consumer.task.cancel())
     assert isinstance(await consumer.end(), asyncio.CancelledError) and consumer.task.cancelled()
     assert payloads(connection.transport.written()) == [b"answer"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from atalanta._core import Events, Group, Mailbox
 
-from .connection import Loop, client_frames, deliver, opened, payloads, read, text, turn
+from .connection import CopiedOnce, Loop, client_frames, deliver, opened, payloads, read, text, turn
 from .test_tasks import BUILDERS
 
 
@@ -288,39 +288,21 @@ async def test_a_cycle_through_a_wait_is_collected():
 
 
 async def test_a_message_that_cannot_be_copied_for_its_second_reader():
-    class Once:
-        copies = 0
-
-        def __deepcopy__(self, memo):
-            self.copies += 1
-            if self.copies > 1:
-                raise ZeroDivisionError
-            return self
-
     group, mailboxes = Group(60), [Mailbox(10, 60) for _ in range(2)]
     for number, mailbox in enumerate(mailboxes):
         group.add(str(number), mailbox)
-    deliver(group, {"type": "x", "once": Once()})
+    deliver(group, {"type": "x", "once": CopiedOnce()})
     with pytest.raises(ZeroDivisionError):
         await Events(None, mailboxes[0])
     assert (await Events(None, mailboxes[1]))["type"] == "x"
 
 
 async def test_a_message_that_cannot_be_copied_does_not_give_its_turn_to_the_connection():
-    class Once:
-        copies = 0
-
-        def __deepcopy__(self, memo):
-            self.copies += 1
-            if self.copies > 1:
-                raise ZeroDivisionError
-            return self
-
     connection, box, events = await both()
     group = Group(60)
     group.add("here", box)
     group.add("there", Mailbox(10, 60))
-    deliver(group, {"type": "x", "once": Once()})
+    deliver(group, {"type": "x", "once": CopiedOnce()})
     read(connection, client_frames("first", "second"))
     assert names([await events]) == ["first"]
     with pytest.raises(ZeroDivisionError):
