@@ -281,6 +281,19 @@ awaitable_get_suspended(Awaitable *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(self->status == AWAITABLE_SUSPENDED);
 }
 
+/* As inspect.getcoroutinestate() reads it from Python 3.15 on. */
+static PyObject *
+awaitable_get_state(Awaitable *self, void *Py_UNUSED(closure))
+{
+    static const char *const names[] = {
+        [AWAITABLE_CREATED] = "CORO_CREATED",
+        [AWAITABLE_RUNNING] = "CORO_RUNNING",
+        [AWAITABLE_SUSPENDED] = "CORO_SUSPENDED",
+        [AWAITABLE_FINISHED] = "CORO_CLOSED",
+    };
+    return PyUnicode_FromString(names[self->status]);
+}
+
 static PyObject *
 awaitable_get_await(Awaitable *self, void *Py_UNUSED(closure))
 {
@@ -306,6 +319,7 @@ static PyGetSetDef awaitable_getset[] = {
     {"__qualname__", (getter)awaitable_get_name, NULL, NULL, NULL},
     {"cr_running", (getter)awaitable_get_running, NULL, NULL, NULL},
     {"cr_suspended", (getter)awaitable_get_suspended, NULL, NULL, NULL},
+    {"cr_state", (getter)awaitable_get_state, NULL, NULL, NULL},
     {"cr_await", (getter)awaitable_get_await, NULL, NULL, NULL},
     {"cr_frame", (getter)awaitable_get_none, NULL, NULL, NULL},
     {"cr_code", (getter)awaitable_get_none, NULL, NULL, NULL},

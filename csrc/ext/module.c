@@ -167,8 +167,9 @@ state_import(module_state *state)
     if (state->loop_states == NULL) {
         return -1;
     }
-    /* A look into asyncio's own dictionary is worth a call per read; Python 3.14 has none. */
-    state->current_tasks = import_name("asyncio.tasks", "_current_tasks");
+    /* A look into asyncio's own dictionary is worth a call per read. Python 3.14 has none in C;
+     * the one that it leaves in asyncio.tasks knows nothing of tasks in C. */
+    state->current_tasks = import_name("_asyncio", "_current_tasks");
     if (state->current_tasks == NULL || !PyDict_CheckExact(state->current_tasks)) {
         PyErr_Clear();
         Py_CLEAR(state->current_tasks);

@@ -126,6 +126,8 @@ def _chain(item: Any) -> Iterator[Any]:
 def _next(item: Any) -> Any:
     if isinstance(item, asyncio.Task):
         return item.get_coro()
+    if asyncio.isfuture(item):
+        return None  # from Python 3.14 on it refers to the task that awaits it
     inner = _first_attribute(item, ("cr_await", "gi_yieldfrom", "ag_await"))
     if inner is not None or hasattr(item, "cr_frame"):
         return inner

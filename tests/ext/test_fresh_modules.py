@@ -1,5 +1,6 @@
 """The C core made once more in the same process: imports that fail, and an asyncio that keeps its tasks to itself."""
 
+import _asyncio
 import asyncio
 import gc
 import importlib.util
@@ -50,9 +51,9 @@ class Consumer:
 async def test_handlers_run_as_their_task_where_asyncio_shows_no_dictionary_of_tasks(monkeypatch, tasks):
     with monkeypatch.context() as patch:
         if tasks is None:
-            patch.delattr(asyncio.tasks, "_current_tasks")
+            patch.delattr(_asyncio, "_current_tasks", raising=False)
         else:
-            patch.setattr(asyncio.tasks, "_current_tasks", tasks)
+            patch.setattr(_asyncio, "_current_tasks", tasks, raising=False)
         module = fresh()
     mailbox, consumer = module.Mailbox(10, 60), Consumer()
 

@@ -49,8 +49,10 @@ class Counted:
         return [
             item
             for item in gc.get_objects()
-            # By type(): isinstance() has lazy objects of others make themselves.
-            if issubclass(type(item), type) and item.__module__ == "atalanta._core" and not issubclass(item, Exception)
+            # By type(): isinstance() has lazy objects of others make themselves. Not every type has a module.
+            if issubclass(type(item), type)
+            and getattr(item, "__module__", None) == "atalanta._core"
+            and not issubclass(item, Exception)
         ]
 
     def now(self):

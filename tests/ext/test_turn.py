@@ -3,6 +3,7 @@
 Seen from outside: what is woken is resumed in order, from whichever thread, and the loop runs in between.
 """
 
+import _asyncio
 import asyncio
 import gc
 import threading
@@ -384,7 +385,7 @@ class Losing(Loop):
 
 
 with_tasks_by_loop = pytest.mark.skipif(
-    not hasattr(asyncio.tasks, "_current_tasks"), reason="asyncio's dictionary of current tasks went with Python 3.14"
+    not hasattr(_asyncio, "_current_tasks"), reason="asyncio's dictionary of current tasks went with Python 3.14"
 )
 
 

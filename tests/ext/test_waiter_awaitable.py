@@ -3,6 +3,7 @@
 import asyncio
 import collections.abc
 import contextvars
+import inspect
 
 import pytest
 
@@ -29,11 +30,13 @@ async def test_it_is_a_coroutine():
         assert awaitable.__name__ == awaitable.__qualname__ == name
         assert iter(awaitable) is awaitable.__await__() is awaitable
         assert not awaitable.cr_running and not awaitable.cr_suspended and awaitable.cr_await is None
+        assert awaitable.cr_state == inspect.CORO_CREATED
 
 
 async def test_its_states():
     connection, receiving, waiter = await suspended()
     assert receiving.cr_suspended and receiving.cr_await is waiter
+    assert receiving.cr_state == inspect.CORO_SUSPENDED
     assert receiving.send(None) is waiter and next(receiving) is waiter  # nothing has come: it waits on
     read(connection, client_frames("now"))
     assert waiter.done()
@@ -41,6 +44,7 @@ async def test_its_states():
         receiving.send(None)
     assert stop.value.value["text"] == "now"
     assert not receiving.cr_suspended and receiving.cr_await is None
+    assert receiving.cr_state == inspect.CORO_CLOSED
 
 
 @pytest.mark.parametrize("end", ["result", "close", "throw", "error"])
@@ -111,7 +115,7 @@ async def test_it_cannot_be_entered_while_it_runs():
         def write(self, data):
             super().write(data)
             if sending is not None:
-                assert sending.cr_running
+                assert sending.cr_running and sending.cr_state == inspect.CORO_RUNNING
                 for enter in (lambda: sending.send(None), lambda: sending.throw(KeyError), sending.close):
                     with pytest.raises(ValueError, match="already executing"):
                         enter()
