@@ -16,13 +16,15 @@ PACKAGE := pyproject.toml setup.py $(wildcard csrc/*/*.[ch]) $(shell find python
 PARALLEL ?= -n 3 --dist loadfile
 # tests/again.py in its place tries failed tests once more, as CI does.
 PYTEST ?= -m pytest
+# The directories of tests for `make test-python`: all, if not said otherwise.
+ROOMS ?=
 CORE := $(wildcard csrc/core/*.c)
 CORE_TESTS := $(patsubst tests/core/%.c,$(BUILD)/core/%,$(wildcard tests/core/test_*.c))
 FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: help lint lint-python lint-types lint-c package \
 	chat chat-redis notifications ticker transports file-transfer handshake-explorer fastapi-chat \
-	test test-core test-python test-slow soak test-werror test-sanitize \
+	test test-core test-python test-newer test-slow soak test-werror test-sanitize \
 	test-architectures test-valgrind test-debug test-threads \
 	coverage coverage-core coverage-ext coverage-python coverage-counted fuzz fuzz-replay fuzz-python \
 	test-autobahn test-autobahn-tls test-autobahn-deflate test-uvicorn test-browser screenshots conformance \
@@ -41,6 +43,7 @@ help:
 	@echo "make test           all unit, contract and integration tests"
 	@echo "make test-core      C unit tests under AddressSanitizer and UBSan"
 	@echo "make test-python    Python tests"
+	@echo "make test-newer     Python tests on CPython NEWER=3.15, in a newer Debian; as root, with debootstrap"
 	@echo "make test-slow      Python tests of minutes: peers under the same contracts, a soak, faults, proxies"
 	@echo "make soak           SOAK_MINUTES=30 of traffic, misbehaving clients and outages; nothing lost, nothing grows"
 	@echo "make test-werror    build with every warning an error (CC=clang for clang)"
@@ -128,7 +131,13 @@ test-core: $(CORE_TESTS)
 	@for test in $(CORE_TESTS); do echo "$$test"; $$test || exit 1; done
 
 test-python: $(VENV)/test-installed
-	$(BIN)/python $(PYTEST) -m "not slow" $(PARALLEL)
+	$(BIN)/python $(PYTEST) -m "not slow" $(PARALLEL) $(ROOMS)
+
+# The Python suite on a CPython that this system has no package of, in a newer Debian below build.
+NEWER ?= 3.15
+test-newer:
+	@mkdir -p $(BUILD)
+	tests/newer_debian.sh $(BUILD)/debian make test-python PYTHON=python$(NEWER) VENV=$(BUILD)/venv-$(NEWER)
 
 test-slow: $(VENV)/test-installed
 	$(BIN)/python $(PYTEST) -m slow $(PARALLEL) --ignore=tests/autobahn --ignore=tests/browser

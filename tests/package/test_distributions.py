@@ -121,7 +121,7 @@ def test_the_metadata_is_complete(unpacked):
     assert "\nRequires-Python: >=3.11\n" in metadata  # no upper end: newer Pythons are not shut out
     assert "\nDescription-Content-Type: text/markdown\n" in metadata
     assert "\nClassifier: Typing :: Typed\n" in metadata
-    for version in ("3.11", "3.12", "3.13"):
+    for version in ("3.11", "3.12", "3.13", "3.14", "3.15"):
         assert f"\nClassifier: Programming Language :: Python :: {version}\n" in metadata
 
 
