@@ -202,6 +202,9 @@ int
 response_denial_body(Protocol *self, const char *body, size_t size, bool chunked, bool last)
 {
     char head[32];
+    if (status_has_no_body(self->denial_status)) {
+        return 0; /* the client would take it for the next response */
+    }
     if (!chunked) {
         return size == 0 ? 0 : writer_append(self, body, size);
     }

@@ -18,7 +18,8 @@ int response_switching(Protocol *self, PyObject *subprotocol, PyObject *headers)
 int response_denial(Protocol *self, long status, PyObject *headers, Py_ssize_t content_length,
                     bool *chunked);
 
-/* A part of a denial's body, with chunk framing when it is chunked. 0, or -1. */
+/* A part of a denial's body, with chunk framing when it is chunked; nothing for a status that has
+ * no body. 0, or -1. */
 int response_denial_body(Protocol *self, const char *body, size_t size, bool chunked, bool last);
 
 /* A complete plain-text response. `headers` are lines with their CRLF. 0, -1, or

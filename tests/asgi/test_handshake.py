@@ -346,6 +346,21 @@ async def test_a6_denial_body_in_several_parts_that_is_not_utf8(serve):
         assert len(response.get("content-length")) + len(response.get("transfer-encoding")) == 1
 
 
+@pytest.mark.parametrize("status", [199, 204, 304])
+@on_loop
+async def test_a6_nothing_follows_a_denial_whose_status_has_no_body(serve, status):
+    """RFC 9110, section 6.4.1: a client would take it for the next response."""
+    async with serve() as server:
+        client, call = await server.asked()
+        await call.connect()
+        for message in (start(status), body(b"first", more_body=True), body(b"second")):
+            await call.send(message)
+        head, end, rest = (await client.reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status) and end
+        assert b"content-length" not in head and b"transfer-encoding" not in head
+        assert rest == b""
+
+
 @on_loop
 async def test_a6_denial_keeps_the_content_length_of_the_application(serve):
     async with serve() as server:
