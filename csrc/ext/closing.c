@@ -339,9 +339,13 @@ closing_shutdown(Protocol *self)
     switch (self->phase) {
     case PHASE_OPEN:
         return closing_start(self, ENDED_BY_PEER, self->limits.shutdown_code, NULL);
+    case PHASE_DENYING:
+        if (self->denial_begun) {
+            break;
+        }
+        return closing_refuse(self, REFUSED_SHUTDOWN, 500, "", "Internal Server Error");
     case PHASE_CONNECTING:
         return closing_refuse(self, REFUSED_SHUTDOWN, 500, "", "Internal Server Error");
-    case PHASE_DENYING:
     case PHASE_REQUEST:
     case PHASE_CLOSED:
         break;

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from atalanta._core import Group, Mailbox
+from atalanta._core import ClientDisconnected, Group, Mailbox
 from atalanta.late import watcher_of
 from atalanta.protocol import WebSocketProtocol
 from atalanta.settings import Settings
@@ -84,6 +84,23 @@ async def test_a_handshake_in_the_drain_time_gets_500_at_once(serve):
         await call.connect()
         stopping = server.shut_down()
         assert (await client.read_response()).status == 500
+        await call.finish()
+        await stopping
+
+
+@on_loop
+async def test_a_denial_of_which_nothing_was_sent_gets_500_at_the_shutdown(serve):
+    """Its start is held until its body comes: without an answer the client would not know why it was cut."""
+    async with serve() as server:
+        client, call = await server.asked()
+        await call.connect()
+        await call.send({"type": "websocket.http.response.start", "status": 401})
+        stopping = server.shut_down()
+        assert (await client.read_response()).status == 500
+        await client.wait_eof()
+        with pytest.raises(ClientDisconnected):
+            await call.send({"type": "websocket.http.response.body", "body": b"late"})
+        await call.disconnect(1006)
         await call.finish()
         await stopping
 
