@@ -178,14 +178,15 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
         try:
             result = await self.config.loaded_app(scope, receive, send)
             failed = False
-        except ClientDisconnected:
-            # The application went on sending after its client had left; not an error of anybody's.
-            logger.debug("Client left while the ASGI application was sending")
-            failed = False
         except asyncio.CancelledError:
             raise
-        except BaseException:
-            logger.exception("Exception in ASGI application\n")
+        except BaseException as error:
+            if self.client_left(error):
+                # The application went on sending after its client had left; not an error of anybody's.
+                logger.debug("Client left while the ASGI application was sending")
+                failed = False
+            else:
+                logger.exception("Exception in ASGI application\n")
         else:
             if not self.answered:
                 logger.error("ASGI callable returned without completing handshake.")
@@ -193,6 +194,11 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
                 logger.error("ASGI callable should return None, but returned '%s'.", result)
         finally:
             self._application_done(failed)
+
+    def client_left(self, error: BaseException) -> bool:
+        """Whether `error` only says that this connection has ended: another one that the application sends to
+        is its own affair."""
+        return isinstance(error, ClientDisconnected) and getattr(error, "connection", self) is self
 
     def handshake_answered(self, scope: dict[str, Any], status: int | None) -> None:
         """The application has accepted (None), or answered with an HTTP status."""

@@ -287,6 +287,33 @@ async def test_endings(serve, ending, situation, caplog):
         await until(lambda: gc.collect() >= 0 and connection() is None, "the connection is gone")
 
 
+# ---- Disconnects that leave the application ----
+
+
+async def send_after_the_end(call):
+    """What a send of a connection that has ended raises."""
+    with pytest.raises(ClientDisconnected) as caught:
+        await call.send({"type": "websocket.send", "text": "late"})
+    return caught.value
+
+
+@on_loop
+async def test_c11_that_another_client_has_left_is_an_error_of_the_application(serve, caplog):
+    """An application that sends to others: one of them has gone, and its own connection is there."""
+    async with serve() as server:
+        gone, gone_call = await server.pair()
+        client, call = await server.pair()
+        gone.reset()
+        await gone_call.disconnect(1006)
+        error = await send_after_the_end(gone_call)
+        await call.fail(error)
+        assert await client.read_close() == (1011, "")
+        [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+        assert record.exc_info[1] is error
+        await client.answer_close(1011)
+        await gone_call.finish()
+
+
 # ---- Refusals ----
 
 
