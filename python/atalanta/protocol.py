@@ -196,8 +196,10 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
             self._application_done(failed)
 
     def client_left(self, error: BaseException) -> bool:
-        """Whether `error` only says that this connection has ended: another one that the application sends to
-        is its own affair."""
+        """Whether `error`, or each in a group of them, only says that this connection has ended: another one
+        that the application sends to is its own affair."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self.client_left, error.exceptions))
         return isinstance(error, ClientDisconnected) and getattr(error, "connection", self) is self
 
     def handshake_answered(self, scope: dict[str, Any], status: int | None) -> None:

@@ -314,6 +314,21 @@ async def test_c11_that_another_client_has_left_is_an_error_of_the_application(s
         await gone_call.finish()
 
 
+@pytest.mark.parametrize("other", [None, ZeroDivisionError()], ids=repr)
+@on_loop
+async def test_c8_a_group_of_nothing_but_disconnects_is_no_error(serve, caplog, other):
+    """What the TaskGroup of an application raises, of which one task sends when its client has left."""
+    async with serve() as server:
+        client, call = await server.pair()
+        client.reset()
+        await call.disconnect(1006)
+        error = BaseExceptionGroup("tasks", [await send_after_the_end(call)])
+        await call.fail(BaseExceptionGroup("tasks", [error, other]) if other else error)
+        await server.idle()
+    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(logged) == (other is not None)
+
+
 # ---- Refusals ----
 
 
