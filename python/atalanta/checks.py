@@ -1,13 +1,14 @@
-"""Django system checks: who serves `runserver`, and settings of daphne's that nobody reads."""
+"""Django system checks: who serves `runserver`, settings of daphne's that nobody reads, channel layers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
+from django.utils.module_loading import import_string
 
 from atalanta.option import OptionError
 from atalanta.options import SETTING
@@ -19,11 +20,29 @@ STATICFILES = "django.contrib.staticfiles"
 DAPHNE_SETTINGS = {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": "WEBSOCKET_MAX_MESSAGE_SIZE"}
 DAPHNE_FRAME_SIZE = "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE"
 
+PACKAGES = "Install redis and msgpack: Atalanta's extra 'redis' brings them."
+
 
 def check_installed_apps(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """The first app of INSTALLED_APPS that has a `runserver` is the one whose `runserver` runs."""
     names = [config.name for config in apps.get_app_configs()]
-    return [*_check_order(names), *_check_setting()]
+    return [*_check_order(names), *_check_setting(), *_check_layers()]
+
+
+def broken_layers(layers: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str | None]]:
+    """Atalanta's layers in this CHANNEL_LAYERS that cannot be made: their alias, why, and what to do.
+
+    Channels makes a layer for the first consumer; until then nobody would know. Making one opens no
+    connection.
+    """
+    for alias, layer in (layers or {}).items():
+        if layer.get("BACKEND", "").startswith("atalanta."):
+            try:
+                import_string(layer["BACKEND"])(**layer.get("CONFIG", {}))
+            except (ImportError, TypeError, ValueError) as error:
+                missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+                packages = missing.partition(".")[0] in ("redis", "msgpack")
+                yield alias, f"{error}.", PACKAGES if packages else None
 
 
 def _check_order(names: list[str]) -> list[CheckMessage]:
@@ -67,6 +86,13 @@ def _check_setting() -> list[CheckMessage]:
         hint = f"Remove it: a frame may be as large as {SETTING}['WEBSOCKET_MAX_MESSAGE_SIZE'] says."
         messages.append(_without_effect(DAPHNE_FRAME_SIZE, hint))
     return messages
+
+
+def _check_layers() -> list[CheckMessage]:
+    return [
+        Warning(f"CHANNEL_LAYERS[{alias!r}] cannot be used: {reason}", hint=hint, id="atalanta.W003")
+        for alias, reason, hint in broken_layers(getattr(settings, "CHANNEL_LAYERS", None))
+    ]
 
 
 def _without_effect(setting: str, hint: str) -> CheckMessage:

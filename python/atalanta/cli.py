@@ -84,6 +84,7 @@ def listen_and_run(application: str, options: SimpleNamespace, log_config: Any) 
     )
     check_certificate(config)
     warn_of_memory_layer(options.workers)
+    warn_of_broken_layers()
     with Listeners() as listeners:
         for endpoint in endpoints:
             listeners.open(endpoint)
@@ -230,3 +231,16 @@ def warn_of_memory_layer(workers: int) -> None:
                 alias,
                 workers,
             )
+
+
+def warn_of_broken_layers() -> None:
+    """Say what every consumer will fail with."""
+    if "django.conf" not in sys.modules:
+        return
+    from django.conf import settings
+
+    from atalanta.checks import broken_layers
+
+    layers = getattr(settings, "CHANNEL_LAYERS", {}) if settings.configured else {}
+    for alias, reason, hint in broken_layers(layers):
+        logger.warning("CHANNEL_LAYERS[%r] cannot be used: %s%s", alias, reason, f" {hint}" if hint else "")

@@ -1,4 +1,4 @@
-"""System checks: who serves runserver, and settings that have no effect."""
+"""System checks: who serves runserver, settings that have no effect, layers that cannot be made."""
 
 import json
 import subprocess
@@ -38,6 +38,17 @@ CASES = [
         "atalanta",
     ),
     ({"ATALANTA": {"PING_INTERVALL": 5}}, ["atalanta.E002", "did you mean 'PING_INTERVAL'?"], "atalanta"),
+    ({"CHANNEL_LAYERS": {"default": {"BACKEND": "atalanta.layers.RedisChannelLayer"}}}, [], "atalanta"),
+    (
+        {"CHANNEL_LAYERS": {"default": {"BACKEND": "atalanta.layers.RedisLayer"}}},
+        ["atalanta.W003", "CHANNEL_LAYERS['default'] cannot be used", '"RedisLayer"'],
+        "atalanta",
+    ),
+    (
+        {"CHANNEL_LAYERS": {"other": {"BACKEND": "atalanta.layers.RedisChannelLayer", "CONFIG": {"host": 1}}}},
+        ["atalanta.W003", "CHANNEL_LAYERS['other'] cannot be used", "'host'"],
+        "atalanta",
+    ),
 ]
 
 
@@ -101,3 +112,30 @@ def test_a_setting_that_is_no_dictionary(tmp_path):
     assert done.returncode == 1
     assert "(atalanta.E002) The Django setting ATALANTA is not a dictionary." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+WITHOUT_REDIS = """
+import sys
+sys.modules["redis"] = None  # as if it were not installed
+import django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["atalanta"],
+    CHANNEL_LAYERS={"default": {"BACKEND": "atalanta.layers.RedisChannelLayer"}},
+)
+django.setup()
+from django.core.checks import run_checks
+print(*run_checks())
+"""
+
+
+def test_a_redis_layer_whose_packages_are_missing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_REDIS],
+        env=environment(tmp_path, {}),
+        capture_output=True,
+        text=True,
+        timeout=GUARD,
+    )
+    assert "(atalanta.W003) CHANNEL_LAYERS['default'] cannot be used: " in done.stdout, done.stderr
+    assert "HINT: Install redis and msgpack" in done.stdout

@@ -61,6 +61,18 @@ def test_a_layer_in_memory_is_told_to_several_workers(settings, workers, backend
     assert ("CHANNEL_LAYERS['default'] is in the memory of one process" in caplog.text) is told
 
 
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [({"host": 1}, "CHANNEL_LAYERS['default'] cannot be used: "), ({"expiry": 5}, "")],
+)
+def test_a_layer_that_cannot_be_made_is_told_before_the_first_consumer_fails(settings, config, told, caplog):
+    settings(
+        CHANNEL_LAYERS={"default": {"BACKEND": "atalanta.layers.InMemoryChannelLayer", "CONFIG": config}}
+    )
+    cli.warn_of_broken_layers()
+    assert told in caplog.text and bool(caplog.text) is bool(told)
+
+
 IMPROPER = """
 class ImproperlyConfigured(Exception):
     pass
