@@ -22,6 +22,7 @@ import uvicorn
 from atalanta import __version__
 from atalanta.endpoints import ListenError, Listeners, certificate_of, describe, endpoints_of
 from atalanta.forwarded import TrustedPeers
+from atalanta.middleware import takes_wsgi
 from atalanta.option import OptionError
 from atalanta.options import SETTING
 from atalanta.server import CertificateError, Config, Terminated, check_certificate, open_access_log, run
@@ -187,6 +188,8 @@ def import_application(path: str) -> Any:
         found = getattr(found, name)
     if not callable(found):
         raise StartError(f"{path} is not an ASGI application: {type(found).__name__} cannot be called")
+    if takes_wsgi(found):
+        raise StartError(f"{path} is a WSGI application; Django's ASGI application is in asgi.py")
     return found
 
 

@@ -37,7 +37,9 @@ class Parser(argparse.ArgumentParser):
     def _suggestion(self, flag: str) -> str:
         """What may have been meant; names of options cannot be shortened here, as they can with daphne."""
         known = [name for action in self._actions for name in action.option_strings]
-        close = [name for name in known if name.startswith(flag)] or difflib.get_close_matches(flag, known, 1)
+        words = {name.lstrip("-"): name for name in known}
+        like = difflib.get_close_matches(flag.lstrip("-"), words, 1)
+        close = [name for name in known if name.startswith(flag)] or [words[word] for word in like]
         return f"; did you mean {' or '.join(close[:3])}?" if close else ""
 
 

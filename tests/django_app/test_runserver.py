@@ -314,6 +314,11 @@ ERRORS = [
         ["--noreload"],
         "CommandError: ASGI_APPLICATION 'asgi.websockets' is no application: list cannot be called",
     ),
+    (
+        {"ASGI_APPLICATION": "wsgi.application"},
+        ["--noreload"],
+        "CommandError: ASGI_APPLICATION 'wsgi.application' is a WSGI application",
+    ),
     ({"ATALANTA": {"PING_INTERVALL": 1}}, [], "did you mean 'PING_INTERVAL'?"),
     ({"ATALANTA": ["RELOAD"]}, [], "CommandError: the Django setting ATALANTA is not a dictionary"),
     (

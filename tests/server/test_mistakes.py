@@ -32,6 +32,7 @@ APPLICATIONS = [
     ("nowhere.asgi:application", START, "there is no module 'nowhere'"),
     ("served:nothing", START, "has no 'nothing'"),
     ("served:not_callable", START, "int cannot be called"),
+    ("served:for_wsgi", START, "served:for_wsgi is a WSGI application; Django's ASGI application is in asgi.py"),
 ]
 
 
@@ -64,6 +65,8 @@ def judge_run(done, status, reason):
 
 OPTIONS = [
     (["--no-such-option"], PARSER, "unrecognized arguments: --no-such-option"),
+    (["--pingg", "3"], PARSER, "unrecognized arguments: --pingg (see atalanta --help)"),
+    (["--http2"], PARSER, "unrecognized arguments: --http2; did you mean --http? (see atalanta --help)"),
     (["-x"], PARSER, "unrecognized arguments: -x (see atalanta --help)"),
     (["other:application"], PARSER, "unrecognized arguments: served:application (see atalanta --help)"),
     (["-p", "http"], PARSER, "'http' is not a whole number"),

@@ -25,7 +25,7 @@ from django.utils.module_loading import import_string
 
 from atalanta import __version__
 from atalanta.endpoints import Endpoint, ListenError, open_sockets
-from atalanta.middleware import Mounted
+from atalanta.middleware import Mounted, takes_wsgi
 from atalanta.option import OptionError
 from atalanta.options import BY_NAME, SETTING
 from atalanta.server import CertificateError, Config, check_certificate
@@ -228,6 +228,10 @@ class Command(RunserverCommand):
         if not callable(application):
             kind = type(application).__name__
             raise CommandError(f"ASGI_APPLICATION {path!r} is no application: {kind} cannot be called")
+        if takes_wsgi(application):
+            raise CommandError(
+                f"ASGI_APPLICATION {path!r} is a WSGI application; the one for ASGI is in asgi.py"
+            )
         if root_path := getattr(settings, "FORCE_SCRIPT_NAME", None):
             # As it is, also with a "/" at its end: Django takes this very setting away from the path.
             application = Mounted(application, root_path)
