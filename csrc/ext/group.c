@@ -171,7 +171,8 @@ bool
 group_member_is_void(const Group *self, const membership *member, double now)
 {
     bool unread = !self->keeps_unread && member->joined < member->mailbox->lapsed;
-    return unread || now - member->joined > self->expiry;
+    return unread || member->joined <= member->mailbox->left ||
+           now - member->joined > self->expiry;
 }
 
 /* ---- The type ---- */

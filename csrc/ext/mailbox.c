@@ -337,6 +337,17 @@ mailbox_clear_method(Mailbox *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(leave_groups_doc,
+             "leave_groups($self, /)\n--\n\n"
+             "End the memberships that it has now; the groups notice when they are next sent to.");
+
+static PyObject *
+mailbox_leave_groups(Mailbox *self, PyObject *Py_UNUSED(ignored))
+{
+    self->left = clock_seconds();
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(attach_doc,
              "attach($self, receive, limit, policy, /)\n--\n\n"
              "Have broadcasts written to the connection whose receive this is, past its\n"
@@ -447,6 +458,7 @@ static PyMethodDef mailbox_methods[] = {
     {"detach", (PyCFunction)mailbox_detach, METH_NOARGS, detach_doc},
     {"put", (PyCFunction)(void (*)(void))mailbox_put_method, METH_FASTCALL, put_doc},
     {"clear", (PyCFunction)mailbox_clear_method, METH_NOARGS, clear_doc},
+    {"leave_groups", (PyCFunction)mailbox_leave_groups, METH_NOARGS, leave_groups_doc},
     {"unread_at", (PyCFunction)mailbox_unread_at, METH_O, unread_at_doc},
     {NULL, NULL, 0, NULL},
 };

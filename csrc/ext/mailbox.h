@@ -28,6 +28,7 @@ typedef struct mailbox_object {
     size_t own_count; /* of messages with an expiry of their own */
     double earliest;  /* when the first message expires, of all; kept while own_count > 0 */
     double lapsed;    /* when a message expired unread: memberships older than that are void */
+    double left;      /* when its reader ended: so are those, whatever the group keeps */
     Py_ssize_t holds; /* of those who read from it, if not at the moment */
     size_t groups;    /* that it is a member of */
     Waiter *reader;   /* the first that waits, or NULL */

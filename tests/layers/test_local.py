@@ -131,9 +131,9 @@ async def test_a_sweep_of_many_goes_on_with_each_call(sweeps, monkeypatch):
 class Held:
     """A consumer's channel, as the accelerated dispatch reads it: nobody waits while a handler runs."""
 
-    def __init__(self, layer):
+    def __init__(self, layer, channel="consumer"):
         self.layer = layer
-        self.events = Events(None, layer.accelerated_mailbox("consumer"))
+        self.events = Events(None, layer.accelerated_mailbox(channel))
 
     async def event(self):
         async with asyncio.timeout(1):
@@ -187,6 +187,29 @@ async def test_a_consumer_that_has_ended_leaves_nothing(layer):
     del consumer
     layer.release("consumer")
     assert layer.local._mailboxes == {}
+
+
+@pytest.mark.parametrize("keeps_unread", [False, True])
+async def test_a_consumer_that_has_ended_in_a_group_is_no_member(layer, keeps_unread, sweeps):
+    layer.keeps_unread = keeps_unread
+    layer.local = layer.new_local()
+    ended, other = Held(layer), Held(layer, "other")
+    for channel in ("consumer", "other"):
+        await layer.group_add("group", channel)
+    await layer.send("consumer", {"type": "not taken"})
+    del ended
+    layer.release("consumer")
+    assert await layer.local.deliver("group", {"type": "after"}) == (1, 0)
+    assert await other.event() == {"type": "after"}
+    assert list(layer.local.groups()["group"]) == ["other"]
+    assert await layer.receive("consumer") == {"type": "not taken"}
+
+
+async def test_a_channel_that_another_still_reads_stays_in_its_groups(layer):
+    Held(layer), Held(layer)
+    await layer.group_add("group", "consumer")
+    layer.release("consumer")
+    assert await layer.local.deliver("group", {"type": "after"}) == (1, 0)
 
 
 # ---- Groups ----

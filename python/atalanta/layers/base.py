@@ -114,5 +114,5 @@ class ChannelLayer(BaseChannelLayer):
         return self.local.hold(channel)
 
     def release(self, channel: str) -> None:
-        """The channel is not read any more."""
-        self.local.let_go(channel)
+        """The consumer has ended, perhaps by an exception: it is a member of nothing any more."""
+        self.local.abandon(channel)

@@ -73,6 +73,14 @@ class LocalChannels:
             self._mailboxes[channel].holds -= 1
             self._forget_if_idle(channel)
 
+    def abandon(self, channel: str) -> None:
+        """End what `hold` began, for a reader that has ended: the channel leaves its groups."""
+        with self._lock:
+            mailbox = self._mailboxes[channel]
+            if mailbox.holds == 1:
+                mailbox.leave_groups()
+            self.let_go(channel)
+
     def put(self, channel: str, message: dict[str, Any], expiry: float | None = None) -> bool:
         """Deliver a copy of the message to the channel; False if that is over its capacity.
 
