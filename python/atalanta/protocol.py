@@ -149,9 +149,12 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
             self.late_applications.add(self, self.settings.application_timeout)
 
     def start_application(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Run the application for a valid upgrade request, unless the server is at its limit."""
+        """Run the application for a valid upgrade request, if the server has room and is not going down."""
         self.scope = scope
         self.stop_handshake_timer()
+        if self.late_applications.ending:  # its TLS handshake was not over when the others were told
+            self.shutdown()
+            return
         limit = self.config.limit_concurrency
         if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
             self.limit_exceeded("limit_concurrency", "Exceeded concurrency limit.")

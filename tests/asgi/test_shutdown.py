@@ -16,7 +16,7 @@ from atalanta.late import watcher_of
 from atalanta.protocol import WebSocketProtocol
 from atalanta.settings import Settings
 
-from .client import BINARY, CLOSE, TEXT, Client
+from .client import BINARY, CLOSE, TEXT, Client, request
 from .serving import BLOCK, GUARD, on_loop, send_until_blocked, until
 
 
@@ -103,6 +103,23 @@ async def test_a_denial_of_which_nothing_was_sent_gets_500_at_the_shutdown(serve
         await call.disconnect(1006)
         await call.finish()
         await stopping
+
+
+@on_loop
+async def test_a_request_that_comes_after_the_shutdown_gets_500(serve):
+    """As on a connection whose TLS handshake took longer: nobody would tell it of the shutdown any more."""
+    async with serve() as server:
+        client, call = await server.pair()
+        for connection in list(server.state.connections):
+            connection.shutdown()
+        late = await server.open()
+        await late.write(request("/"))
+        assert (await late.read_response()).status == 500
+        await late.wait_gone()
+        assert await client.read_close() == (1012, "")
+        await client.answer_close(1012)
+        await call.disconnect(1012)
+        await call.finish()
 
 
 @on_loop
