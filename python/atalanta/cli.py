@@ -26,7 +26,14 @@ from atalanta.middleware import takes_wsgi
 from atalanta.option import OptionError
 from atalanta.options import SETTING
 from atalanta.server import CertificateError, Config, Terminated, check_certificate, open_access_log, run
-from atalanta.sources import build_parser, from_environment, from_fallbacks, from_settings, merged
+from atalanta.sources import (
+    build_parser,
+    combined,
+    from_environment,
+    from_fallbacks,
+    from_settings,
+    merged,
+)
 
 logger = logging.getLogger("atalanta")
 
@@ -65,7 +72,8 @@ def serve(arguments: Sequence[str]) -> int:
     application = given.pop("application")
     load_env_file(given.get("env_file") or os.environ.get("ATALANTA_ENV_FILE"))
     environment, fallbacks = from_environment(os.environ), from_fallbacks(os.environ)
-    early = merged(given, environment, fallbacks)
+    # What is still missing may be in the settings, which the application may choose.
+    early = combined(given, environment, fallbacks)
     log_config = set_up_logging(early)
     sys.path.insert(0, os.path.abspath(early.app_dir))
     check_application(application, early)

@@ -155,14 +155,20 @@ def _unknown_key(key: Any, known: Sequence[str | None]) -> str:
     return f"there is no such option; did you mean {close[0]!r}?" if close else "there is no such option"
 
 
-def merged(*sources: Mapping[str, Any]) -> SimpleNamespace:
+def combined(*sources: Mapping[str, Any]) -> SimpleNamespace:
     """All options: each from the first of the sources that has it, or its default. Raises OptionError."""
     values = {option.name: option.default for option in OPTIONS}
     for source in reversed(sources):
         if unknown := set(source) - set(values):
             raise OptionError(f"there is no option {min(unknown)!r}")
         values.update(source)
-    options = SimpleNamespace(**values)
+    return SimpleNamespace(**values)
+
+
+def merged(*sources: Mapping[str, Any]) -> SimpleNamespace:
+    """The same of sources that nothing is missing from: raises OptionError for what cannot be had together
+    too."""
+    options = combined(*sources)
     check_together(options)
     return options
 

@@ -97,3 +97,24 @@ def test_an_application_that_is_to_be_mended_is_only_told_of_under_the_reloader(
     assert caplog.messages == [
         "unfinished_project:application cannot be imported yet: NameError: name 'nothing' is not defined"
     ]
+
+
+TOGETHER = [
+    (["--proxy-headers-host", "X-Real-IP"], {"PROXY_HEADERS": True}),
+    (["--drain-time", "30"], {"TIMEOUT_GRACEFUL_SHUTDOWN": 60}),
+    (["--ssl-keyfile", "key.pem"], {"SSL_CERTFILE": "certificate.pem"}),
+]
+
+
+@pytest.mark.parametrize(("arguments", "setting"), TOGETHER, ids=[row[0][0] for row in TOGETHER])
+def test_an_option_goes_with_one_of_the_settings(arguments, setting, settings, tmp_path, monkeypatch):
+    (tmp_path / "mounted_project.py").write_text("async def application(scope, receive, send): ...\n")
+    # serve() puts the directory of the application there as well.
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "project.settings")
+    settings(ATALANTA=setting)
+    monkeypatch.setattr(cli, "set_up_logging", lambda options: None)
+    monkeypatch.setattr(cli, "listen_and_run", lambda application, options, log_config: vars(options))
+    served = cli.serve([*arguments, "mounted_project:application"])
+    given = {key.lower(): value for key, value in setting.items()}
+    assert served.items() >= given.items()
