@@ -8,6 +8,7 @@ handed on as they are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import inspect
 import logging
@@ -126,7 +127,10 @@ class LogActions:
 
 class HttpTimeout:
     """ASGI middleware that ends an HTTP request after a number of seconds: with 503, or, if the response has
-    begun, by closing the connection."""
+    begun, by closing the connection.
+
+    What the application does after its response, Starlette's background tasks for instance, has no limit.
+    """
 
     BODY = b"Application failed to respond within time limit."
 
@@ -144,6 +148,9 @@ class HttpTimeout:
             nonlocal started
             started = True
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                with contextlib.suppress(RuntimeError):  # the time was over just before
+                    timeout.reschedule(None)
 
         timeout = asyncio.timeout(self.seconds)
         try:

@@ -166,3 +166,44 @@ def test_a_timeout_of_the_applications_own_is_its_failure():
 
     with pytest.raises(TimeoutError, match="the database"):
         asyncio.run(HttpTimeout(application, 10)({"type": "http"}, None, None))
+
+
+def test_what_follows_a_response_is_not_timed():
+    """Starlette runs background tasks there."""
+    ended = []
+
+    async def application(scope, receive, send):
+        for message in (START, *PARTS):
+            await send(message)
+        await asyncio.sleep(0.2)
+        ended.append(True)
+
+    async def send(message):
+        assert message in (START, *PARTS)
+
+    asyncio.run(HttpTimeout(application, 0.05)({"type": "http", "raw_path": b"/"}, None, send))
+    assert ended
+
+
+def test_the_last_part_of_a_response_that_is_sent_too_late():
+    """By an application that catches its cancellation, and by a task that it has left behind."""
+    sent, tasks = [], []
+
+    async def application(scope, receive, send):
+        await send(START)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await send(PARTS[0])
+            await send(PARTS[-1])
+            tasks.append(asyncio.create_task(send(PARTS[-1])))
+
+    async def send(message):
+        sent.append(message)
+
+    async def serve():
+        await HttpTimeout(application, 0.05)({"type": "http", "raw_path": b"/"}, None, send)
+        await tasks[0]
+
+    asyncio.run(serve())
+    assert sent == [START, PARTS[0], PARTS[-1], PARTS[-1]]
