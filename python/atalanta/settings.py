@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 
@@ -11,8 +11,8 @@ class Settings:
     """Limits and times of the WebSockets of one server; seconds are float, None stands for no limit.
 
     What uvicorn has an option for stays there: ws_max_size, ws_ping_interval, ws_ping_timeout,
-    limit_concurrency. Raises ValueError for a number below 0, and for another shutdown_code than 1001 and
-    1012.
+    limit_concurrency. Raises ValueError for a number below 0, for None where there is always a limit, for a
+    limit of 0 where no WebSocket could be, and for another shutdown_code than 1001 and 1012.
     """
 
     max_connections: int | None = None
@@ -61,9 +61,15 @@ class Settings:
     """Close code at shutdown: 1012, service restart, or 1001, going away."""
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and not isinstance(value, bool) and value < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {value!r}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            least = 1 if field.name in ("max_connections", "max_fragments") else 0
+            may_be_none = str(field.type).endswith("| None")
+            if isinstance(value, bool) or (value is None and may_be_none):
+                continue
+            if value is None or value < least:
+                none = ", or None for no limit" if may_be_none else ""
+                raise ValueError(f"{field.name}: expected {least} or more{none}, got {value!r}")
         if self.shutdown_code not in (1001, 1012):
             raise ValueError(f"shutdown_code: expected 1001 or 1012, got {self.shutdown_code!r}")
 

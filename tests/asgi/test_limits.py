@@ -363,7 +363,25 @@ async def test_a_websocket_lives_as_long_as_its_lifetime(serve, caplog):
 # ---- Settings ----
 
 
-@pytest.mark.parametrize("wrong", [{"max_fragments": -1}, {"drain_time": -0.1}, {"shutdown_code": 1000}])
-def test_settings_that_make_no_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"max_fragments": -1}, "max_fragments: expected 1 or more, or None for no limit, got -1"),
+        ({"max_fragments": 0}, "max_fragments: expected 1 or more, or None for no limit, got 0"),
+        ({"max_connections": 0}, "max_connections: expected 1 or more, or None for no limit, got 0"),
+        ({"max_early_bytes": None}, "max_early_bytes: expected 0 or more, got None"),
+        ({"close_timeout": None}, "close_timeout: expected 0 or more, got None"),
+        ({"lifetime": -1}, "lifetime: expected 0 or more, or None for no limit, got -1"),
+        ({"drain_time": -0.1}, "drain_time: expected 0 or more, got -0.1"),
+        ({"shutdown_code": 1000}, "shutdown_code: expected 1001 or 1012, got 1000"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong, reason):
+    with pytest.raises(ValueError, match=f"^{reason}$"):
         Settings(**wrong)
+
+
+def test_settings_that_may_have_no_limit_take_none():
+    times = ("request_timeout", "answer_timeout", "lifetime", "application_timeout")
+    without = dict.fromkeys(("max_connections", "max_fragments", *times))
+    assert vars(Settings(**without)).items() >= without.items()

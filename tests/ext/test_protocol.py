@@ -357,7 +357,7 @@ async def test_what_comes_after_a_refusal_is_dropped():
 
 
 async def test_without_a_limit_a_message_has_any_number_of_fragments():
-    connection = await opened(limits=Settings(max_fragments=0).core_limits)
+    connection = await opened(limits=Settings(max_fragments=None).core_limits)
     first, last = encode(TEXT, "a", fin=False, mask=MASK), encode(0, "c", mask=MASK)
     connection.data_received(first + 5000 * encode(0, "b", fin=False, mask=MASK) + last)
     assert await connection.receive() == {"type": "websocket.receive", "text": "a" + 5000 * "b" + "c"}
