@@ -42,11 +42,21 @@ async def test_a_layer_without_group_send_says_so():
         await Unfinished().group_broadcast("chat", "hello")
 
 
-@pytest.mark.parametrize("name", ["expiry", "group_expiry", "capacity"])
+@pytest.mark.parametrize("name", ["expiry", "group_expiry"])
 @pytest.mark.parametrize("value", [0, -1, "60", None])
-def test_a_setting_that_cannot_be_is_an_error_at_once(name, value):
+def test_a_time_that_cannot_be_is_an_error_at_once(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected a number above 0, got {value!r}"):
         InMemoryChannelLayer(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, "60", None, 1.5])
+def test_a_capacity_that_cannot_be_is_an_error_at_once(value):
+    for name, setting in (
+        ("capacity", {"capacity": value}),
+        (r"channel_capacity\['a\*'\]", {"channel_capacity": {"a*": value}}),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: expected a whole number above 0, got {value!r}"):
+            InMemoryChannelLayer(**setting)
 
 
 @pytest.mark.parametrize(

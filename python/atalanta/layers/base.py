@@ -39,9 +39,13 @@ class ChannelLayer(BaseChannelLayer):
         channel_capacity: Mapping[str | Pattern[str], int] | None = None,
     ) -> None:
         super().__init__(expiry=expiry, capacity=capacity)  # type: ignore[no-untyped-call]
-        for name, value in (("expiry", expiry), ("group_expiry", group_expiry), ("capacity", capacity)):
-            if not isinstance(value, (int, float)) or value <= 0:
-                raise ValueError(f"{name}: expected a number above 0, got {value!r}")
+        for name, seconds in (("expiry", expiry), ("group_expiry", group_expiry)):
+            if not isinstance(seconds, (int, float)) or seconds <= 0:
+                raise ValueError(f"{name}: expected a number above 0, got {seconds!r}")
+        capacities = {f"channel_capacity[{key!r}]": value for key, value in (channel_capacity or {}).items()}
+        for name, messages in {"capacity": capacity, **capacities}.items():
+            if not isinstance(messages, int) or messages <= 0:
+                raise ValueError(f"{name}: expected a whole number above 0, got {messages!r}")
         self.group_expiry = group_expiry
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
         self.local = self.new_local()
