@@ -4,6 +4,7 @@ mounted the application."""
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
@@ -13,6 +14,10 @@ SCHEMES = {"http": ("http", "ws"), "ws": ("http", "ws"), "https": ("https", "wss
 UNIX = "unix"
 
 ROOT_PATH = b"daphne-root-path"
+
+# Addresses, and what RFC 7239, section 6, has in their place: "unknown", "_hidden". Anything else would come
+# into the lines of logs as a client wrote it.
+NODE = re.compile(r"[0-9A-Za-z._:%-]+")
 
 
 class TrustedPeers:
@@ -86,13 +91,10 @@ class ForwardedHeaders:
     def client(self, addresses: list[str]) -> tuple[str, int]:
         """The client's address and port (0 if it is not given); an empty address if there is none."""
         found = [split_port(address.strip()) for address in addresses]
-        if not found:
-            return "", 0
+        chosen = found[0] if found else ("", 0)
         if not self.trusted.everybody:
-            for host, port in reversed(found):
-                if host not in self.trusted:
-                    return host, port
-        return found[0]
+            chosen = next((node for node in reversed(found) if node[0] not in self.trusted), chosen)
+        return chosen if NODE.fullmatch(chosen[0]) else ("", 0)
 
 
 def split_port(text: str) -> tuple[str, int]:

@@ -140,6 +140,20 @@ def test_the_root_path_of_a_proxy():
     assert (scope["root_path"], scope["headers"]) == ("", given), "not from everybody"
 
 
+@pytest.mark.parametrize("address", [b"unknown", b"_hidden", b"fe80::1%eth0", b"[fe80::1]:80"])
+@pytest.mark.parametrize("trusted", ["*", "10.0.0.9"])
+def test_what_stands_for_an_address_is_taken(address, trusted):
+    host = address.decode().removesuffix(":80").strip("[]")
+    assert applied([(b"x-forwarded-for", address)], trusted=[trusted])[0][0] == host
+
+
+@pytest.mark.parametrize("address", [b"a\x85line", b"\x9b31m", b'192.0.2.1" 200 "', b"caf\xe9", b"a\tb"])
+@pytest.mark.parametrize("trusted", ["*", "10.0.0.9"])
+def test_what_is_no_address_is_ignored(address, trusted):
+    """The access log has the client's address at the beginning of its lines."""
+    assert applied([(b"x-forwarded-for", address)], trusted=[trusted])[0] == ("10.0.0.9", 5)
+
+
 @pytest.mark.parametrize("port", [b"65536", b"9" * 5000])  # Python refuses numbers of more than 4300 digits
 def test_a_port_that_cannot_be_is_none(port):
     headers = [(b"x-forwarded-for", b"203.0.113.7:80"), (b"x-forwarded-port", port)]
