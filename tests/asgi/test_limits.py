@@ -216,6 +216,26 @@ async def test_limit_concurrency_answers_503(serve, caplog):
     assert '"WebSocket /more" Exceeded concurrency limit. (--limit-concurrency)' in warnings(caplog)[0]
 
 
+@on_loop
+async def test_limit_concurrency_counts_applications_whose_clients_have_gone(serve):
+    ends = asyncio.Event()
+
+    async def stays(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await ends.wait()
+
+    async with serve(stays, limit_concurrency=3) as server:
+        for _ in range(3):
+            client = await server.connect()
+            client.reset()
+            await until(lambda: not server.protocols(), "the connection has gone")
+        refused = await server.open()
+        await refused.write(request())
+        assert (await refused.read_response()).status == 503
+        ends.set()
+
+
 class RawServer:
     """The protocol alone behind a listener: what an HTTP class of uvicorn would not hand on, it sees."""
 

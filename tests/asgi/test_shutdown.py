@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from atalanta._core import ClientDisconnected, Group, Mailbox
-from atalanta.late import watcher_of
+from atalanta.late import LateApplications, watcher_of
 from atalanta.protocol import WebSocketProtocol
 from atalanta.settings import Settings
 
@@ -79,7 +79,7 @@ async def test_a_drain_time_spreads_the_closing(serve):
 
 @on_loop
 async def test_a_handshake_in_the_drain_time_gets_500_at_once(serve):
-    async with serve(ws=with_settings(drain_time=GUARD)) as server:
+    async with serve(ws=with_settings(drain_time=1000 * GUARD)) as server:
         client, call = await server.asked()
         await call.connect()
         stopping = server.shut_down()
@@ -299,6 +299,39 @@ async def test_t6_connections_that_were_late_leave_nothing_behind(serve, caplog)
         assert len(watcher.due) + len(watcher.late) == 5
         await server.idle()
         assert (watcher.due, watcher.late, watcher.timer) == ({}, set(), None)
+
+
+class Gone:
+    """A connection that has gone before its application."""
+
+    settings = Settings()
+
+    def __init__(self, told):
+        self.told = told
+
+    def application_late(self):
+        self.told.append(self)
+
+
+def test_t6_each_is_late_at_its_own_time():
+    """One timer for all of them, which is there as long as one of them may become late."""
+    loop = asyncio.new_event_loop()
+    now, told = [100.0], []
+    loop.time = lambda: now[0]
+    first, second = Gone(told), Gone(told)
+    watcher = LateApplications(loop, set())
+    watcher.add(first, 10.0)
+    now[0] = 106.0
+    watcher.add(second, 10.0)
+    assert watcher.timer.when() == 110.0
+    now[0] = 110.0
+    watcher.check()
+    assert told == [first]
+    assert watcher.timer.when() == 116.0
+    timer = watcher.timer
+    watcher.discard(second)
+    assert timer.cancelled() and watcher.timer is None
+    loop.close()
 
 
 RELOADED = """
