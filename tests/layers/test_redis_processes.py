@@ -118,6 +118,30 @@ def test_a_loop_that_was_closed_already_may_be_closed_again(redis):
     assert loop.is_closed()
 
 
+async def test_a_loop_may_be_closed_where_another_one_runs(redis):
+    """As asyncio's own may, in one thread."""
+    layer = RedisChannelLayer(hosts=[redis.url])
+    loop = asyncio.new_event_loop()
+    await asyncio.to_thread(loop.run_until_complete, layer.send("plain", MESSAGE))
+    loop.close()
+    assert loop.is_closed() and layer._loops == {}
+    assert await take(layer, "plain") == MESSAGE
+    await layer.close()
+
+
+def test_a_loop_that_runs_is_not_closed_nor_are_its_connections(redis):
+    layer = RedisChannelLayer(hosts=[redis.url])
+
+    async def use():
+        channel = await layer.new_channel()
+        with pytest.raises(RuntimeError, match="Cannot close a running event loop"):
+            asyncio.get_running_loop().close()
+        await layer.group_add("group", channel)
+
+    asyncio.run(use())
+    assert subscribers(redis) == 0
+
+
 async def test_a_loop_that_listens_and_is_blocked(redis):
     """Those on other loops do not wait for it for ever."""
     layer = RedisChannelLayer(hosts=[f"{redis.url}?socket_timeout=0.2"])

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import types
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from atalanta.layers.redis.hosts import Host, close_pool, shard_of
@@ -133,9 +134,15 @@ def close_with_loop(loop: asyncio.AbstractEventLoop, close: Callable[[], Awaitab
     original = loop.close
 
     def close_all(self: asyncio.AbstractEventLoop) -> None:
+        if self.is_running():
+            original()  # which refuses
         self.close = original  # type: ignore[method-assign]
         if not self.is_closed():
-            self.run_until_complete(close())
+            if asyncio._get_running_loop() is None:
+                self.run_until_complete(close())
+            else:  # a loop cannot run where another does, but in a thread
+                with ThreadPoolExecutor(1) as thread:
+                    thread.submit(self.run_until_complete, close()).result()
         self.close()
 
     loop.close = types.MethodType(close_all, loop)  # type: ignore[method-assign]
