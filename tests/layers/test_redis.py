@@ -307,6 +307,16 @@ async def test_cancelled_sends_disturb_no_others(make_layer):
     assert await take(here, channel) == [MESSAGE]
 
 
+async def test_a_group_whose_memberships_have_expired_is_not_listened_to(make_layer, redis):
+    here, there = make_layer(group_expiry=0.1), make_layer()
+    await here.group_add("group", await here.new_channel())
+    await asyncio.sleep(0.2)
+    await there.group_send("group", MESSAGE)
+    async with asyncio.timeout(DEADLINE):
+        while redis.command("PUBSUB", "CHANNELS", f"{here.prefix}__group__*"):
+            await asyncio.sleep(0.01)
+
+
 async def test_flush_forgets_groups_messages_and_queues_and_receivers_wait_on(make_layer, redis):
     layer, other = make_layer(), make_layer()
     await layer.send("plain", MESSAGE)

@@ -133,8 +133,10 @@ class LocalChannels:
         return list(self._groups)
 
     def has_group(self, group: str) -> bool:
-        """Whether the group is among those."""
-        return group in self._groups
+        """Whether the group is among those, once memberships that are over have ended."""
+        with self._lock:
+            self._forget_if_empty(group)
+            return group in self._groups
 
     async def deliver(
         self, group: str, message: dict[str, Any], expiry: float | None = None
