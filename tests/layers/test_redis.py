@@ -307,6 +307,17 @@ async def test_cancelled_sends_disturb_no_others(make_layer):
     assert await take(here, channel) == [MESSAGE]
 
 
+async def test_what_is_cancelled_before_there_is_a_connection_is_not_sent(make_layer):
+    here, there = make_layer(), make_layer()
+    channel = await here.new_channel()
+    await here.group_add("group", channel)
+    given_up = asyncio.create_task(there.group_send("group", {"type": "given up"}))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await there.group_send("group", MESSAGE)
+    assert await take(here, channel) == [MESSAGE]
+
+
 async def test_a_group_whose_memberships_have_expired_is_not_listened_to(make_layer, redis):
     here, there = make_layer(group_expiry=0.1), make_layer()
     await here.group_add("group", await here.new_channel())
@@ -315,6 +326,16 @@ async def test_a_group_whose_memberships_have_expired_is_not_listened_to(make_la
     async with asyncio.timeout(DEADLINE):
         while redis.command("PUBSUB", "CHANNELS", f"{here.prefix}__group__*"):
             await asyncio.sleep(0.01)
+
+
+async def test_a_reader_that_waits_misses_nothing_of_a_burst(make_layer):
+    here, there = make_layer(capacity=5), make_layer()
+    channel = await here.new_channel()
+    await here.group_add("group", channel)
+    reading = asyncio.create_task(take(here, channel, 200))
+    await asyncio.gather(*[there.group_send("group", {"type": "x", "n": number}) for number in range(200)])
+    assert [message["n"] for message in await reading] == list(range(200))
+    assert here.dropped == 0
 
 
 async def test_flush_forgets_groups_messages_and_queues_and_receivers_wait_on(make_layer, redis):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -66,6 +67,46 @@ def test_a_loop_that_rests(redis):
     assert loop.run_until_complete(take(layer, channel)) == MESSAGE
     loop.close()
     assert subscribers(redis) == 0
+
+
+async def test_a_loop_that_goes_on_after_another_listens(make_layer):
+    """What it has subscribed to before does not bring messages a second time."""
+    layer, sender = make_layer(), make_layer()
+    resting = asyncio.new_event_loop()
+
+    def rest_of(coroutine):
+        return asyncio.to_thread(resting.run_until_complete, coroutine)
+
+    channel = await rest_of(layer.new_channel())
+    await rest_of(layer.group_add("group", channel))
+    await layer.group_add("another", channel)  # this loop listens now
+    running = asyncio.create_task(rest_of(asyncio.sleep(0.5)))
+    for number in range(3):
+        await sender.group_send("group", {"type": "x", "n": number})
+    assert [(await take(layer, channel))["n"] for _ in range(3)] == [0, 1, 2]
+    await running
+    assert layer.local.channels() == {}
+    await asyncio.to_thread(resting.close)
+
+
+async def test_a_thread_s_messages_keep_their_order_while_this_loop_is_busy(make_layer):
+    """The direct one waits for the group's, which this loop has yet to read."""
+    layer = make_layer()
+    channel = await layer.new_channel()
+    await layer.group_add("group", channel)
+    published = threading.Event()
+
+    async def send():
+        await layer.group_send("group", {"type": "first"})
+        published.set()
+        await layer.send(channel, {"type": "second"})
+
+    sending = asyncio.create_task(asyncio.to_thread(asyncio.run, send()))
+    await asyncio.sleep(0)
+    assert published.wait(DEADLINE)
+    time.sleep(0.2)
+    await sending
+    assert [(await take(layer, channel))["type"] for _ in range(2)] == ["first", "second"]
 
 
 async def test_other_threads(make_layer):
@@ -242,11 +283,16 @@ async def run(who):
     await layer.group_add("group", channel)
     os.write(writer, b"!")
     message = await asyncio.wait_for(layer.receive(channel), 10)
-    line = f"{who} {message['text']} {layer.process_name()}\\n"
+    members = len(layer.local.groups()["group"])
+    line = f"{who} {message['text']} {members} {layer.process_name()}\\n"
     os.write(1, line.encode())  # in one piece: the other worker writes too
 
+async def use():
+    await layer.send("plain", {"type": "x"})
+    await layer.group_add("group", await layer.new_channel())
+
 if sys.argv[2] == "used":
-    asyncio.run(layer.send("plain", {"type": "x"}))
+    asyncio.run(use())
 children = []
 for number in range(2):
     child = os.fork()
@@ -275,8 +321,8 @@ async def test_forked_workers(redis, state):
     )
     assert done.returncode == 0, done.stderr
     lines = sorted(line.split() for line in done.stdout.splitlines())
-    assert [line[:2] for line in lines] == [["worker-0", "hello"], ["worker-1", "hello"]]
-    assert lines[0][2] != lines[1][2]
+    assert [line[:3] for line in lines] == [["worker-0", "hello", "1"], ["worker-1", "hello", "1"]]
+    assert lines[0][3] != lines[1][3]
 
 
 async def test_channels_redis_pub_sub_processes_share_groups(make_layer, redis, caplog):
