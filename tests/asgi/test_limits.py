@@ -380,6 +380,25 @@ async def test_a_websocket_lives_as_long_as_its_lifetime(serve, caplog):
     assert '"WebSocket /short" lifetime exceeded' in warnings(caplog)[0]
 
 
+@on_loop
+async def test_timers_end_with_their_connection(serve):
+    async with serve(ws=with_settings(lifetime=1000.0, answer_timeout=1000.0, drain_time=1000.0)) as server:
+        asking, call = await server.asked()
+        await call.connect()
+        [asked] = server.protocols()
+        asking.reset()
+        await until(lambda: not server.protocols(), "the handshake has gone")
+        assert asked.handshake_timer.cancelled()
+        await call.finish()
+        client, call = await server.pair()
+        [protocol] = server.protocols()
+        protocol.shutdown()
+        client.reset()
+        await until(lambda: not server.protocols(), "the connection has gone")
+        assert protocol.lifetime_timer.cancelled() and protocol.drain_timer.cancelled()
+        await call.finish()
+
+
 # ---- Settings ----
 
 

@@ -272,6 +272,19 @@ async def test_a_send_in_connect_to_a_client_that_has_left_is_no_failure_either(
     assert consumer.log == ["disconnect"]
 
 
+async def test_sending_in_disconnect_ends_the_consumer(monkeypatch):
+    """As one after the other: nothing is to come that it would be kept for."""
+
+    class Goodbye(Gated):
+        async def websocket_disconnect(self, event):
+            await self.base_send(text("goodbye"))
+
+    connection, _, task = await begun(monkeypatch, consumer=Goodbye())
+    connection.connection_lost(None)
+    with pytest.raises(ClientDisconnected):
+        await ended(task)
+
+
 async def test_another_connection_that_has_left_is_a_failure(monkeypatch):
     other = await opened()
     other.connection_lost(None)

@@ -106,8 +106,11 @@ def test_threads_that_make_connections():
 
 
 def test_a_replaced_close_old_connections_is_always_due(monkeypatch):
-    monkeypatch.setattr(channels.db, "close_old_connections", lambda: None)
+    called = []
+    monkeypatch.setattr(channels.db, "close_old_connections", lambda: called.append(True))
     assert close_is_due()
+    database.close_old_connections()
+    assert called
 
 
 # ---- Django's own connections ----

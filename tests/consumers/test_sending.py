@@ -168,6 +168,18 @@ async def test_where_a_loop_runs_it_is_refused():
     assert connection.transport.written() == b""
 
 
+async def test_where_a_loop_runs_in_the_sync_thread_it_is_refused():
+    connection = await opened()
+
+    async def call():
+        ThreadSend(connection.send)(text("a"))
+
+    with pytest.raises(RuntimeError, match="You cannot use AsyncToSync in the same thread"):
+        await in_thread(asyncio.run, call())
+    await turn(2)
+    assert connection.transport.written() == b""
+
+
 async def test_a_thread_that_asgiref_does_not_know_takes_the_hop(hops):
     connection = await opened()
     send, errors = ThreadSend(connection.send), []

@@ -16,7 +16,7 @@ from .running import manage
 def test_live_server_test_case(tmp_path, method):
     done = manage(tmp_path, "test", "live_tests", "--noinput", variables={"START_METHOD": method})
     assert done.returncode == 0, done.stderr
-    assert "Ran 7 tests" in done.stderr and "\nOK\n" in done.stderr
+    assert "Ran 8 tests" in done.stderr and "\nOK\n" in done.stderr
     assert multiprocessing.active_children() == []
 
 

@@ -294,6 +294,19 @@ async def test_a_cancelled_group_add_leaves_no_member(make_layer):
     assert await take(here, channel) == [MESSAGE]
 
 
+async def test_a_cancelled_group_add_disturbs_no_other_of_the_group(make_layer):
+    """Both wait for one answer of Redis."""
+    here, there = make_layer(), make_layer()
+    first, second = await here.new_channel(), await here.new_channel()
+    given_up = asyncio.create_task(here.group_add("group", first))
+    joining = asyncio.create_task(here.group_add("group", second))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await joining
+    await there.group_send("group", MESSAGE)
+    assert await take(here, second) == [MESSAGE]
+
+
 async def test_cancelled_sends_disturb_no_others(make_layer):
     here, there = make_layer(), make_layer(prefix="other")
     channel = await here.new_channel()

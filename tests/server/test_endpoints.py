@@ -156,7 +156,27 @@ def test_ipv6():
     except ListenError:
         pytest.skip("this machine has no IPv6")
     with found:
-        assert address == f"http://[::1]:{found.getsockname()[1]}"
+        port = found.getsockname()[1]
+        assert address == f"http://[::1]:{port}"
+    (six,) = open_sockets(Endpoint(host="::", port=port))
+    (four,) = open_sockets(Endpoint(host="0.0.0.0", port=port))  # which the other leaves free
+    six.close()
+    four.close()
+
+
+@pytest.mark.parametrize(("port", "expected"), [(0, ["127.0.0.1"]), (None, ["127.0.0.1", "127.0.0.2"])])
+def test_a_name_of_several_addresses(monkeypatch, port, expected):
+    """Each once, however often the resolver says it; of free ports one, as two would differ."""
+    if port is None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+    hosts = ("127.0.0.1", "127.0.0.2", "127.0.0.1")
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in hosts]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: found)
+    sockets = open_sockets(Endpoint(host="both", port=port))
+    assert [each.getsockname()[0] for each in sockets] == expected
+    for each in sockets:
+        each.close()
 
 
 @pytest.mark.parametrize("port", [-1, 65536, 70000])

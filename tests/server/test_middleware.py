@@ -150,6 +150,15 @@ def test_an_access_log_that_cannot_be_written_costs_no_request(monkeypatch, capl
     assert record.getMessage() == "cannot write the access log: Broken pipe"
 
 
+def test_a_line_of_the_access_log_is_there_at_once():
+    """Also in a pipe, which Python would fill first."""
+    reader, writer = os.pipe()
+    with open(reader) as lines, os.fdopen(writer, "w") as stream:
+        AccessLog(stream)("websocket", "connected", {"client": "192.0.2.1:5000", "path": "/chat"})
+        os.set_blocking(reader, False)
+        assert lines.readline().endswith('"WSCONNECT /chat" - -\n')
+
+
 def test_a_process_without_standard_output_has_no_access_log(monkeypatch):
     async def application(scope, receive, send):
         """Never called."""

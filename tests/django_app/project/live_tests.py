@@ -23,6 +23,10 @@ class Live(ChannelsLiveServerTestCase):
         Item.objects.create(name="spear")
         self.assertEqual(self.read("/items"), "spear")
 
+    def test_the_server_has_what_the_test_runner_has_set(self):
+        host = self.live_server_url.removeprefix("http://")
+        self.assertEqual(self.read("/about"), f"{host}, DEBUG False")
+
     def test_websockets(self):
         with connect(self.live_server_ws_url + "/echo", open_timeout=20) as websocket:
             websocket.send("hello")

@@ -1,5 +1,6 @@
 import asyncio
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.urls import path
 from shop.models import Item
@@ -13,9 +14,13 @@ def items(request):
     return HttpResponse(",".join(Item.objects.values_list("name", flat=True)))
 
 
+def about(request):
+    return HttpResponse(f"{request.get_host()}, DEBUG {settings.DEBUG}")
+
+
 async def slow(request):
     await asyncio.sleep(60)
     return HttpResponse("late")
 
 
-urlpatterns = [path("", page), path("items", items), path("slow", slow)]
+urlpatterns = [path("", page), path("items", items), path("about", about), path("slow", slow)]
