@@ -156,7 +156,9 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
             self.shutdown()
             return
         limit = self.config.limit_concurrency
-        if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
+        # The watcher of late applications is among the connections, but none.
+        connections = len(self.connections) - (self.late_applications in self.connections)
+        if limit is not None and (connections >= limit or len(self.tasks) >= limit):
             self.limit_exceeded("limit_concurrency", "Exceeded concurrency limit.")
             retry_after = f"retry-after: {self.settings.retry_after}\r\n"
             self._refuse(503, retry_after, "Service Unavailable", "limit_concurrency")

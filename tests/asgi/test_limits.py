@@ -216,16 +216,21 @@ async def test_limit_concurrency_answers_503(serve, caplog):
     assert '"WebSocket /more" Exceeded concurrency limit. (--limit-concurrency)' in warnings(caplog)[0]
 
 
-@on_loop
-async def test_limit_concurrency_counts_applications_whose_clients_have_gone(serve):
-    ends = asyncio.Event()
+def staying(ends):
+    """An application that does not notice that its client has gone."""
 
-    async def stays(scope, receive, send):
+    async def application(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
         await ends.wait()
 
-    async with serve(stays, limit_concurrency=3) as server:
+    return application
+
+
+@on_loop
+async def test_limit_concurrency_counts_applications_whose_clients_have_gone(serve):
+    ends = asyncio.Event()
+    async with serve(staying(ends), limit_concurrency=3) as server:
         for _ in range(3):
             client = await server.connect()
             client.reset()
@@ -234,6 +239,20 @@ async def test_limit_concurrency_counts_applications_whose_clients_have_gone(ser
         await refused.write(request())
         assert (await refused.read_response()).status == 503
         ends.set()
+
+
+@on_loop
+async def test_limit_concurrency_counts_such_an_application_once(serve):
+    ends = asyncio.Event()
+    async with serve(staying(ends), limit_concurrency=4) as server:
+        gone = await server.connect()
+        gone.reset()
+        await until(lambda: not server.protocols(), "the connection has gone")
+        clients = [await server.connect() for _ in range(3)]
+        assert len(server.state.tasks) == 4
+        ends.set()
+        for client in clients:
+            await client.close()
 
 
 class RawServer:
