@@ -90,11 +90,12 @@ async def test_a_message_is_a_dict(message):
             await send("name", message)
 
 
-async def test_a_key_of_the_redis_layers_is_refused():
+@pytest.mark.parametrize("key", ["__asgi_channel__", "__expiry__"])
+async def test_a_key_of_the_redis_layers_is_refused(key):
     layer = InMemoryChannelLayer()
     for send in (layer.send, layer.group_send):
-        with pytest.raises(AssertionError, match="__asgi_channel__"):
-            await send("name", {"__asgi_channel__": "x"})
+        with pytest.raises(AssertionError, match=f"may not have the key {key}"):
+            await send("name", {key: "x"})
 
 
 async def test_names_are_unlike_each_other():

@@ -60,6 +60,16 @@ async def test_what_cannot_be_serialized_raises_at_the_sender(make_layer, sender
     await nothing_more(there, here, channel)
 
 
+@pytest.mark.parametrize("key", ["__asgi_channel__", "__expiry__"])
+async def test_keys_of_what_travels_with_a_message_are_refused(make_layer, key):
+    """Those who receive them would take them for that, and lose the message."""
+    here, there = make_layer(), make_layer()
+    channel = await here.new_channel()
+    for call in (there.group_send("group", {key: 1}), there.send(channel, {key: 1}), here.send("plain", {key: 1})):
+        with pytest.raises(AssertionError, match=f"may not have the key {key}"):
+            await call
+
+
 async def test_own_messages_arrive_as_others_would(make_layer):
     layer = make_layer()
     channel = await layer.new_channel()

@@ -15,6 +15,12 @@ from atalanta.rate_limited import RateLimited
 
 logger = logging.getLogger("atalanta.layers")
 
+# Where a published message says when it expires; readers that do not know it take it for one more value.
+EXPIRY_KEY = "__expiry__"
+
+# The other one is channels_redis's. What travels with a message in Redis is no part of it on any layer.
+RESERVED_KEYS = ("__asgi_channel__", EXPIRY_KEY)
+
 
 class ChannelLayer(BaseChannelLayer):
     """The settings of Channels' own layers, with the same defaults, and the channels of this process.
@@ -85,11 +91,12 @@ class ChannelLayer(BaseChannelLayer):
             self._dropped_logged = self.dropped
 
     def require_message(self, message: Any) -> None:
-        """Raise AssertionError, as Channels' layers do, unless the message is a dict."""
+        """Raise AssertionError, as Channels' layers do, unless it is a dict without reserved keys."""
         if not isinstance(message, dict):
             raise AssertionError(f"message is not a dict: {type(message).__name__}")
-        if "__asgi_channel__" in message:
-            raise AssertionError("a message may not have the key __asgi_channel__")
+        for key in RESERVED_KEYS:
+            if key in message:
+                raise AssertionError(f"a message may not have the key {key}")
 
     async def group_send(self, group: str, message: dict[str, Any], *, expiry: float | None = None) -> None:
         """Send a copy of the message to every member of the group; each layer has its own way."""

@@ -17,7 +17,7 @@ from channels.exceptions import ChannelFull
 from redis.exceptions import TimeoutError
 
 from atalanta._core import Mailbox
-from atalanta.layers.base import ChannelLayer
+from atalanta.layers.base import EXPIRY_KEY, ChannelLayer
 from atalanta.layers.local import readers_resumed
 from atalanta.layers.redis.connections import LoopConnections, close_with_loop
 from atalanta.layers.redis.hosts import Host, decode_hosts
@@ -33,10 +33,6 @@ SEPARATOR = b"\0"
 # the child.
 _layers: weakref.WeakSet[RedisChannelLayer] = weakref.WeakSet()
 _held_by_parent: list[Any] = []
-
-
-# Where a published message says when it expires; readers that do not know it take it for one more value.
-EXPIRY_KEY = "__expiry__"
 
 
 def with_expiry(message: dict[str, Any], expiry: float | None) -> dict[str, Any]:
