@@ -78,20 +78,18 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def _parse_values(text: str, kind: str, rest: str) -> dict[str, str]:
-    # A colon inside a value has a backslash before it.
-    parts = re.split(r"(?<!\\):", rest) if rest else []
     values: dict[str, str] = {}
     unnamed = iter(KEYS[kind])
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if not equals:
-            name, value = next(unnamed, ""), part
-            if not name:
-                raise OptionError(f"endpoint {text!r}: {part!r} has no name")
+    # What has a backslash before it, a backslash too, ends nothing.
+    for part in re.findall(r"((?:\\.|[^:])*)(?::|$)", rest)[:-1]:
+        named = re.fullmatch(r"((?:\\.|[^=\\])*)=(.*)", part)
+        name, value = named.groups() if named else (next(unnamed, ""), part)
+        if not name:
+            raise OptionError(f"endpoint {text!r}: {part!r} has no name")
         if name not in KEYS[kind]:
             hint = HINTS.get(name, f"known are {', '.join(KEYS[kind])}")
             raise OptionError(f"endpoint {text!r}: {name!r} is not offered here; {hint}")
-        values[name] = value.replace("\\:", ":").replace("\\\\", "\\")
+        values[name] = re.sub(r"\\(.)", r"\1", value)
     return values
 
 
