@@ -25,8 +25,8 @@ typedef struct {
     PyObject *event_type; /* of the event it was called with */
     PyObject *yielded;    /* by the handler, for the task to yield; or NULL */
     PyObject *error;      /* raised by the handler, for the task to raise; or NULL */
-    bool running;
-    bool cancelled; /* while the handler waited */
+    bool running;         /* from any call to its end: what it runs must not end it */
+    bool cancelled;       /* while the handler waited */
 } Dispatcher;
 
 /* ---- Handlers ---- */
@@ -198,9 +198,7 @@ step_handler(Dispatcher *self, PyObject *value, PyObject **result)
 {
     *result = NULL;
     PyObject *handler = Py_NewRef(self->handler);
-    self->running = true;
     PySendResult outcome = PyIter_Send(handler, value, result);
-    self->running = false;
     Py_DECREF(handler);
     if (outcome == PYGEN_NEXT) {
         return outcome;
@@ -215,10 +213,8 @@ static PySendResult
 handle_steal(Dispatcher *self, PyObject *event, PyObject **result)
 {
     *result = NULL;
-    self->running = true;
     int begun = begin_handler(self, event);
     Py_DECREF(event);
-    self->running = false;
     return begun < 0 ? end_handler(self, PYGEN_ERROR, NULL) : step_handler(self, Py_None, result);
 }
 
@@ -231,14 +227,10 @@ keep_error(Dispatcher *self)
     Py_XSETREF(self->error, exception_take());
 }
 
-/* The waiter's runner: handles the events that there are. See waiter_runner. */
-static int
-dispatcher_run(PyObject *object, Waiter *waiter)
+/* Handles the events that there are. Whether the task can wait on with the same waiter. */
+static bool
+handle_all(Dispatcher *self, Waiter *waiter)
 {
-    Dispatcher *self = (Dispatcher *)object;
-    if (self->events == NULL || self->events->waiter != waiter || self->handler != NULL) {
-        return 0;
-    }
     events_begin_wake(self->events);
     for (;;) {
         PyObject *event;
@@ -252,20 +244,30 @@ dispatcher_run(PyObject *object, Waiter *waiter)
         if (outcome == PYGEN_ERROR) {
             keep_error(self);
         }
-        if (outcome != PYGEN_RETURN || self->events == NULL || !waiter_is_pending(waiter)) {
-            return 0;
+        if (outcome != PYGEN_RETURN || !waiter_is_pending(waiter)) {
+            return false;
         }
     }
     int waits = events_wait_on(self->events);
-    if (waits < 0) {
+    if (waits < 0 || (waits == 0 && turn_resume(waiter) < 0)) {
         keep_error(self);
+        return false;
+    }
+    return true;
+}
+
+/* The waiter's runner: see waiter_runner. */
+static int
+dispatcher_run(PyObject *object, Waiter *waiter)
+{
+    Dispatcher *self = (Dispatcher *)object;
+    if (self->events == NULL || self->events->waiter != waiter || self->handler != NULL) {
         return 0;
     }
-    if (waits == 0 && turn_resume(waiter) < 0) {
-        keep_error(self);
-        return 0;
-    }
-    return 1;
+    self->running = true;
+    bool waits = handle_all(self, waiter);
+    self->running = false;
+    return waits;
 }
 
 /* ---- In the task ---- */
@@ -361,13 +363,16 @@ dispatcher_send_slot(Dispatcher *self, PyObject *value, PyObject **result)
         return PYGEN_NEXT;
     }
     PySendResult outcome = PYGEN_RETURN;
+    self->running = true;
     if (self->error != NULL) {
         outcome = raise_kept(self);
     }
     else if (self->handler != NULL) {
         outcome = step_handler(self, value, result);
     }
-    return dispatcher_loop(self, outcome, result);
+    outcome = dispatcher_loop(self, outcome, result);
+    self->running = false;
+    return outcome;
 }
 
 static PyObject *
@@ -419,9 +424,7 @@ throw_into_handler(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs, Py
         PyErr_Clear();
         coroutine_raise(args, nargs);
     }
-    self->running = true;
     *result = method == NULL ? NULL : PyObject_Vectorcall(method, args, (size_t)nargs, NULL);
-    self->running = false;
     Py_XDECREF(method);
     Py_DECREF(handler);
     if (*result != NULL) {
@@ -443,6 +446,7 @@ dispatcher_throw(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs)
     }
     PyObject *result = NULL;
     PySendResult outcome = PYGEN_ERROR;
+    self->running = true;
     if (self->error != NULL) {
         outcome = raise_kept(self);
     }
@@ -453,6 +457,7 @@ dispatcher_throw(Dispatcher *self, PyObject *const *args, Py_ssize_t nargs)
         coroutine_raise(args, nargs);
     }
     outcome = dispatcher_loop(self, outcome, &result);
+    self->running = false;
     return coroutine_to_iteration(outcome, result);
 }
 
@@ -481,11 +486,13 @@ dispatcher_close(Dispatcher *self, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_ValueError, "the consumer is already executing");
         return NULL;
     }
+    self->running = true;
     int closed = self->handler == NULL ? 0 : close_handler(self);
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     dispatcher_finish(self);
     PyErr_Restore(type, value, traceback);
+    self->running = false;
     if (closed < 0) {
         return NULL;
     }

@@ -16,7 +16,18 @@ import pytest
 from atalanta import ClientDisconnected
 from atalanta._core import Dispatcher, Events, Group, Mailbox
 
-from .connection import CopiedOnce, FakeTransport, client_frames, deliver, opened, payloads, read, text, turn
+from .connection import (
+    CopiedOnce,
+    FakeTransport,
+    Last,
+    client_frames,
+    deliver,
+    opened,
+    payloads,
+    read,
+    text,
+    turn,
+)
 from .test_tasks import BUILDERS
 
 variable = contextvars.ContextVar("variable", default="unset")
@@ -856,6 +867,63 @@ async def test_it_is_awaited_once():
     with pytest.raises(RuntimeError, match="the consumer has ended"):
         awaited.throw(KeyError)
     awaited.close()
+
+
+class OnCopy:
+    """Calls a function when it is copied for a reader: the first copy is the sender's."""
+
+    def __init__(self, function):
+        self.calls = [lambda: None, function]
+
+    def __deepcopy__(self, memo):
+        self.calls.pop(0)()
+        return self
+
+
+async def awaiting(awaitable):
+    await awaitable
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["in place of its task", "in its task"])
+async def test_a_message_cannot_end_it_while_it_is_taken(waits):
+    def end():
+        for call in (running.close, running.__next__, lambda: running.throw(KeyError)):
+            with pytest.raises(ValueError, match="the consumer is (already executing|running already)"):
+                call()
+        consumer.log.append("copied")
+
+    box, consumer, group = Mailbox(10, 60), Consumer(), Group(60)
+    group.add("here", box)
+    group.add("there", Mailbox(10, 60))
+    running = Dispatcher(Events(None, box), consumer.dispatch, consumer, lambda: False)
+    task = asyncio.ensure_future(awaiting(running))
+    if waits:
+        await turn()
+    deliver(group, {"type": "note", "value": "handled", "ends": OnCopy(end)})
+    box.put({"type": "stop"})
+    with pytest.raises(Stop):
+        await task
+    assert consumer.log == ["copied", "handled"]
+
+
+async def test_what_a_handler_returns_cannot_end_it():
+    class Returns(Consumer):
+        async def returns(self, event):
+            await asyncio.sleep(0)
+            return Last(end)
+
+    def end():
+        with pytest.raises(ValueError, match="the consumer is already executing"):
+            running.close()
+        consumer.log.append("returned")
+
+    box, consumer = Mailbox(10, 60), Returns()
+    running = Dispatcher(Events(None, box), consumer.returns, None, lambda: False)
+    task = asyncio.ensure_future(awaiting(running))
+    box.put({"type": "returns"})
+    await turn(4)
+    assert consumer.log == ["returned"] and not task.done()
+    task.cancel()
 
 
 @pytest.mark.parametrize("arguments", [(), (None, print, None, print), (1, 2, 3, 4), (Events(None, None), print)])
