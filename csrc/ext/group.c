@@ -1,6 +1,8 @@
 /* Group: see group.h. Members lie in an array, so that a message costs each of them a reference
  * and an entry in its mailbox; a dict from channel to place finds them by name. A member that
- * leaves is replaced by the last one. */
+ * leaves is replaced by the last one. Dict and array agree whenever Python runs: names are of
+ * str's own type, so that comparing those that are there runs none, and references are dropped
+ * last. */
 #include "group.h"
 
 #include "clock.h"
@@ -143,6 +145,26 @@ group_append(Group *self, PyObject *channel, Mailbox *mailbox, double now)
     return 0;
 }
 
+/* Renews the membership at a place, maybe with another mailbox of its channel. 0, or -1. */
+static int
+group_renew(Group *self, size_t place, Mailbox *mailbox, double now)
+{
+    if (group_own_members(self, 0) < 0) {
+        return -1;
+    }
+    membership *member = &self->members->items[place];
+    member->joined = now;
+    if (member->mailbox != mailbox) {
+        Mailbox *replaced = member->mailbox;
+        member->mailbox = (Mailbox *)Py_NewRef((PyObject *)mailbox);
+        mailbox->groups++;
+        replaced->groups--;
+        self->departures++;
+        Py_DECREF(replaced);
+    }
+    return 0;
+}
+
 /* Takes the member at a place out; the last one comes to its place. 0, or -1. */
 static int
 group_remove(Group *self, size_t place)
@@ -249,30 +271,23 @@ PyDoc_STRVAR(add_doc, "add($self, channel, mailbox, /)\n--\n\n"
 static PyObject *
 group_add(Group *self, PyObject *args)
 {
-    PyObject *channel;
+    PyObject *name;
     Mailbox *mailbox;
     if (group_check(self) < 0 ||
-        !PyArg_ParseTuple(args, "UO!:add", &channel, self->state->mailbox_type, &mailbox)) {
+        !PyArg_ParseTuple(args, "UO!:add", &name, self->state->mailbox_type, &mailbox)) {
         return NULL;
     }
-    Py_ssize_t place = group_find(self, channel);
-    if (place == -2) {
-        return NULL;
+    PyObject *channel = PyUnicode_FromObject(name); /* of str's own type */
+    Py_ssize_t place = channel == NULL ? -2 : group_find(self, channel);
+    int result = -1;
+    if (place >= 0) {
+        result = group_renew(self, (size_t)place, mailbox, clock_seconds());
     }
-    if (place >= 0 && self->members->items[place].mailbox == mailbox) {
-        if (group_own_members(self, 0) < 0) {
-            return NULL;
-        }
-        self->members->items[place].joined = clock_seconds();
-        Py_RETURN_FALSE;
+    else if (place == -1) {
+        result = group_append(self, channel, mailbox, clock_seconds());
     }
-    if (place >= 0 && group_remove(self, (size_t)place) < 0) {
-        return NULL;
-    }
-    if (group_append(self, channel, mailbox, clock_seconds()) < 0) {
-        return NULL;
-    }
-    return PyBool_FromLong(place < 0);
+    Py_XDECREF(channel);
+    return result < 0 ? NULL : PyBool_FromLong(place < 0);
 }
 
 PyDoc_STRVAR(discard_doc, "discard($self, channel, /)\n--\n\n"
