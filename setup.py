@@ -60,6 +60,7 @@ EXT = [
     "message_copy",
     "message_queue",
     "module",
+    "object_list",
     "parser",
     "poller",
     "protocol",

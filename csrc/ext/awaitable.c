@@ -156,14 +156,11 @@ send_step(Awaitable *self, PyObject **result)
 {
     Protocol *protocol = self->protocol;
     if (session_must_wait(protocol, self->event)) {
-        if (protocol->send_waiters == NULL && (protocol->send_waiters = PyList_New(0)) == NULL) {
-            return PYGEN_ERROR;
-        }
         Waiter *waiter = waiter_new(protocol->per_loop, protocol->loop);
         if (waiter == NULL) {
             return PYGEN_ERROR;
         }
-        if (PyList_Append(protocol->send_waiters, (PyObject *)waiter) < 0) {
+        if (object_list_append(&protocol->send_waiters, (PyObject *)waiter) < 0) {
             Py_DECREF(waiter);
             return PYGEN_ERROR;
         }

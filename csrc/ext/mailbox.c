@@ -175,10 +175,7 @@ mailbox_add_reader(Mailbox *self, Waiter *waiter)
         self->reader = (Waiter *)Py_NewRef((PyObject *)waiter);
         return 0;
     }
-    if (self->more_readers == NULL && (self->more_readers = PyList_New(0)) == NULL) {
-        return -1;
-    }
-    return PyList_Append(self->more_readers, (PyObject *)waiter);
+    return object_list_append(&self->more_readers, (PyObject *)waiter);
 }
 
 /* Takes the first reader off; new reference, or NULL. */
@@ -186,12 +183,8 @@ static Waiter *
 mailbox_pop_reader(Mailbox *self)
 {
     Waiter *first = self->reader;
-    self->reader = NULL;
-    if (self->more_readers != NULL && PyList_GET_SIZE(self->more_readers) > 0) {
-        self->reader = (Waiter *)Py_NewRef(PyList_GET_ITEM(self->more_readers, 0));
-        /* Deleting from a list of ours cannot fail: it only gets shorter. */
-        (void)PyList_SetSlice(self->more_readers, 0, 1, NULL);
-    }
+    self->reader =
+        self->more_readers.count == 0 ? NULL : (Waiter *)object_list_take(&self->more_readers, 0);
     return first;
 }
 
@@ -202,13 +195,7 @@ mailbox_remove_reader(Mailbox *self, Waiter *waiter)
         Py_XDECREF(mailbox_pop_reader(self));
         return;
     }
-    PyObject *readers = self->more_readers;
-    for (Py_ssize_t i = 0; readers != NULL && i < PyList_GET_SIZE(readers); i++) {
-        if (PyList_GET_ITEM(readers, i) == (PyObject *)waiter) {
-            (void)PyList_SetSlice(readers, i, i + 1, NULL);
-            return;
-        }
-    }
+    object_list_discard(&self->more_readers, (PyObject *)waiter);
 }
 
 int
@@ -271,7 +258,7 @@ mailbox_tp_clear(Mailbox *self)
 {
     mailbox_clear_messages(self);
     Py_CLEAR(self->reader);
-    Py_CLEAR(self->more_readers);
+    object_list_drop(&self->more_readers);
     Py_CLEAR(self->connection);
     return 0;
 }
@@ -283,9 +270,9 @@ mailbox_traverse(Mailbox *self, visitproc visit, void *arg)
         Py_VISIT(self->slots[(self->head + i) & (self->room - 1)].message);
     }
     Py_VISIT(self->reader);
-    Py_VISIT(self->more_readers);
     Py_VISIT(self->connection);
-    return visit((PyObject *)Py_TYPE(self), arg);
+    int stopped = object_list_traverse(&self->more_readers, visit, arg);
+    return stopped != 0 ? stopped : visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void

@@ -6,6 +6,7 @@
 #define ATALANTA_EXT_MAILBOX_H
 
 #include "module.h"
+#include "object_list.h"
 #include "waiter.h"
 
 struct protocol_object;
@@ -32,7 +33,7 @@ typedef struct mailbox_object {
     Py_ssize_t holds; /* of those who read from it, if not at the moment */
     size_t groups;    /* that it is a member of */
     Waiter *reader;   /* the first that waits, or NULL */
-    PyObject *more_readers;             /* list of the other Waiters, or NULL */
+    object_list more_readers;           /* the other Waiters */
     struct protocol_object *connection; /* which broadcasts are written to, or NULL */
 } Mailbox;
 

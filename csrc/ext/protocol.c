@@ -107,7 +107,7 @@ protocol_clear(Protocol *self)
     Py_CLEAR(self->scope);
     Py_CLEAR(self->denial_headers);
     Py_CLEAR(self->receive_waiter);
-    Py_CLEAR(self->send_waiters);
+    object_list_drop(&self->send_waiters);
     Py_CLEAR(self->end_reason);
     return 0;
 }
@@ -127,9 +127,9 @@ protocol_traverse(Protocol *self, visitproc visit, void *arg)
     Py_VISIT(self->scope);
     Py_VISIT(self->denial_headers);
     Py_VISIT(self->receive_waiter);
-    Py_VISIT(self->send_waiters);
     Py_VISIT(self->end_reason);
-    return visit((PyObject *)Py_TYPE(self), arg);
+    int stopped = object_list_traverse(&self->send_waiters, visit, arg);
+    return stopped != 0 ? stopped : visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void
@@ -229,27 +229,19 @@ protocol_remove_reader(Protocol *self, const Waiter *waiter)
 int
 protocol_wake_senders(Protocol *self)
 {
-    PyObject *waiters = self->send_waiters;
-    self->send_waiters = NULL;
+    object_list waiters = object_list_move(&self->send_waiters);
     int result = 0;
-    for (Py_ssize_t i = 0; waiters != NULL && result == 0 && i < PyList_GET_SIZE(waiters); i++) {
-        result = waiter_wake_soon((Waiter *)PyList_GET_ITEM(waiters, i));
+    for (size_t i = 0; result == 0 && i < waiters.count; i++) {
+        result = waiter_wake_soon((Waiter *)waiters.items[i]);
     }
-    Py_XDECREF(waiters);
+    object_list_drop(&waiters);
     return result;
 }
 
 void
-protocol_forget_sender(Protocol *self, Waiter *waiter)
+protocol_forget_sender(Protocol *self, const Waiter *waiter)
 {
-    PyObject *waiters = self->send_waiters;
-    for (Py_ssize_t i = 0; waiters != NULL && i < PyList_GET_SIZE(waiters); i++) {
-        if (PyList_GET_ITEM(waiters, i) == (PyObject *)waiter) {
-            /* Deleting from a list of ours cannot fail: it only gets shorter. */
-            (void)PyList_SetSlice(waiters, i, i + 1, NULL);
-            return;
-        }
-    }
+    object_list_discard(&self->send_waiters, (PyObject *)waiter);
 }
 
 /* Whether the task in receive() may run inside this callback. Not while another does, nor within a

@@ -15,6 +15,7 @@
 #include "lent_buffer.h"
 #include "loop_state.h"
 #include "message_queue.h"
+#include "object_list.h"
 #include "poller.h"
 #include "timer_queue.h"
 #include "waiter.h"
@@ -117,9 +118,9 @@ typedef struct protocol_object {
     bool denial_begun;        /* the denial's head is written */
     bool denial_chunked;
     message_queue queue;
-    unsigned int taken;     /* messages taken since the application last waited */
-    Waiter *receive_waiter; /* of the one reader that waits */
-    PyObject *send_waiters; /* list of Waiter, or NULL: send() calls that wait for room */
+    unsigned int taken;       /* messages taken since the application last waited */
+    Waiter *receive_waiter;   /* of the one reader that waits */
+    object_list send_waiters; /* of send() calls that wait for room */
 
     /* closing.c */
     session_end_cause ended_by;
@@ -168,7 +169,7 @@ void protocol_remove_reader(Protocol *self, const Waiter *waiter);
 int protocol_wake_senders(Protocol *self);
 
 /* Takes the waiter of a send() that was cancelled off the list. */
-void protocol_forget_sender(Protocol *self, Waiter *waiter);
+void protocol_forget_sender(Protocol *self, const Waiter *waiter);
 
 /* transport.<method>(), or None when there is no transport. New reference, or NULL. The transport
  * lives until the answer is there, even where asking it ends the connection. */

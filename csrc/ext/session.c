@@ -456,7 +456,7 @@ plain_message_size(const module_state *state, PyObject *event)
 int
 session_send_nowait(Protocol *self, PyObject *event)
 {
-    bool waits = session_must_wait(self, event) || self->send_waiters != NULL;
+    bool waits = session_must_wait(self, event) || self->send_waiters.count > 0;
     if (self->phase != PHASE_OPEN || waits) {
         return 0;
     }

@@ -4,15 +4,9 @@
 
 #include "clock.h"
 #include "loop_state.h"
+#include "object_list.h"
 #include "protocol.h"
 #include "writer.h"
-
-/* A growing list of objects; all zero bytes is an empty one. */
-typedef struct {
-    PyObject **items;
-    size_t count;
-    size_t capacity;
-} object_list;
 
 struct turn_object {
     PyObject_HEAD
@@ -25,37 +19,6 @@ struct turn_object {
     bool scheduled;
 };
 
-/* ---- Lists ---- */
-
-/* Takes a new reference. 0, or -1 with MemoryError. */
-static int
-list_append(object_list *list, PyObject *object)
-{
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
-        PyObject **items = PyMem_Realloc(list->items, capacity * sizeof(*items));
-        if (items == NULL) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        list->items = items;
-        list->capacity = capacity;
-    }
-    list->items[list->count++] = Py_NewRef(object);
-    return 0;
-}
-
-static void
-list_drop(object_list *list)
-{
-    object_list dropped = *list;
-    *list = (object_list){NULL, 0, 0};
-    for (size_t i = 0; i < dropped.count; i++) {
-        Py_XDECREF(dropped.items[i]);
-    }
-    PyMem_Free(dropped.items);
-}
-
 /* ---- Life ---- */
 
 static int
@@ -66,8 +29,8 @@ turn_clear(Turn *self)
     }
     Py_CLEAR(self->per_loop);
     Py_CLEAR(self->loop);
-    list_drop(&self->outputs);
-    list_drop(&self->waiters);
+    object_list_drop(&self->outputs);
+    object_list_drop(&self->waiters);
     return 0;
 }
 
@@ -76,13 +39,11 @@ turn_traverse(Turn *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->per_loop);
     Py_VISIT(self->loop);
-    for (size_t i = self->flushed; i < self->outputs.count; i++) {
-        Py_VISIT(self->outputs.items[i]);
+    int stopped = object_list_traverse(&self->outputs, visit, arg);
+    if (stopped == 0) {
+        stopped = object_list_traverse(&self->waiters, visit, arg);
     }
-    for (size_t i = self->resumed; i < self->waiters.count; i++) {
-        Py_VISIT(self->waiters.items[i]);
-    }
-    return visit((PyObject *)Py_TYPE(self), arg);
+    return stopped != 0 ? stopped : visit((PyObject *)Py_TYPE(self), arg);
 }
 
 static void
@@ -136,7 +97,7 @@ turn_of(LoopState *per_loop, PyObject *loop)
 static int
 turn_add_steal(Turn *self, object_list *list, PyObject *object)
 {
-    int result = list_append(list, object);
+    int result = object_list_append(list, object);
     if (result == 0 && !self->scheduled) {
         self->scheduled = true;
         result = turn_schedule(self);
@@ -216,7 +177,7 @@ list_forget(object_list *list, size_t *done)
 {
     size_t left = list->count - *done;
     if (left == 0) {
-        list_drop(list);
+        object_list_drop(list);
         *done = 0;
     }
     else if (*done > left) {

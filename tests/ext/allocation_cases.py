@@ -277,6 +277,21 @@ async def second_reader():
 
 
 @case("mailboxes")
+async def readers_that_end():
+    """The list of those who wait gets smaller, and has to ask for no memory for that."""
+    mailbox = _core.Mailbox(10, 60)
+    waiting = [_core.Events(None, mailbox).__await__() for _ in range(10)]
+    for events in waiting:
+        next(events)
+    return functools.partial(close_all, waiting)
+
+
+def close_all(waiting):
+    for awaitable in waiting:
+        awaitable.close()
+
+
+@case("mailboxes")
 def mailbox_expires_behind():
     mailbox = _core.Mailbox(10, 60)
     mailbox.put({"type": "x"})

@@ -9,7 +9,7 @@ from asgi.deflate import Codec
 from atalanta import _core
 from atalanta.protocol import Compression
 from atalanta.settings import Settings
-from ext.allocation_cases import END, PIECES, WHOLE, case, lose
+from ext.allocation_cases import END, PIECES, WHOLE, case, close_all, lose
 from ext.connection import (
     REQUEST,
     Connection,
@@ -283,6 +283,15 @@ async def resume_writing():
     blocking.send(None)
     connection.pause_writing()
     return connection.resume_writing, lose(connection)
+
+
+@case("connections")
+async def senders_that_end():
+    connection = await blocked()
+    blocking = [connection.send(text("x")) for _ in range(10)]
+    for awaitable in blocking:
+        awaitable.send(None)
+    return functools.partial(close_all, blocking), lose(connection)
 
 
 # ---- Connections that are refused, or that end ----
