@@ -198,25 +198,37 @@ mailbox_remove_reader(Mailbox *self, Waiter *waiter)
     object_list_discard(&self->more_readers, (PyObject *)waiter);
 }
 
+/* Resumes a reader that was taken off. 1; 0 for one that does not wait any more; or -1, and it
+ * waits on. */
+static int
+resume_reader_steal(Mailbox *self, Waiter *waiter)
+{
+    int result = 0;
+    if (waiter_is_pending(waiter)) {
+        result = turn_resume(waiter) < 0 ? -1 : 1;
+    }
+    /* Loops say by RuntimeError itself that they are closed: nobody can read there any more. Of
+     * its subclasses RecursionError says nothing of the reader. */
+    if (result < 0 && PyErr_Occurred() == PyExc_RuntimeError) {
+        PyErr_Clear();
+        result = 0;
+    }
+    if (result < 0) {
+        /* Behind the others; the only one needs no memory for that. */
+        (void)mailbox_add_reader(self, waiter);
+    }
+    Py_DECREF(waiter);
+    return result;
+}
+
 int
 mailbox_wake_reader(Mailbox *self)
 {
-    while (self->count > 0 && self->reader != NULL) {
-        Waiter *waiter = mailbox_pop_reader(self);
-        int result = waiter_is_pending(waiter) ? turn_resume(waiter) : 1;
-        Py_DECREF(waiter);
-        if (result == 0) {
-            return 0;
-        }
-        if (result < 0) {
-            if (!PyErr_ExceptionMatches(PyExc_RuntimeError)) {
-                return -1;
-            }
-            /* Its loop is closed: nobody can read there any more. */
-            PyErr_Clear();
-        }
+    int result = 0;
+    while (result == 0 && self->count > 0 && self->reader != NULL) {
+        result = resume_reader_steal(self, mailbox_pop_reader(self));
     }
-    return 0;
+    return result < 0 ? -1 : 0;
 }
 
 /* ---- The type ---- */

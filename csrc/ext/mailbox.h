@@ -40,7 +40,8 @@ typedef struct mailbox_object {
 extern PyType_Spec mailbox_spec;
 
 /* Appends a message that nobody else changes and wakes a reader; `expiry` in seconds,
- * MAILBOX_EXPIRY for the mailbox's own. 1, 0 when full, or -1. */
+ * MAILBOX_EXPIRY for the mailbox's own. 1, 0 when full, or -1: where only waking has failed, the
+ * message is there for the next wake. */
 #define MAILBOX_EXPIRY (-1.0)
 int mailbox_put(Mailbox *self, PyObject *message, double now, double expiry);
 
@@ -60,8 +61,8 @@ int mailbox_add_reader(Mailbox *self, Waiter *waiter);
 /* No-op for a waiter that is none of its readers. */
 void mailbox_remove_reader(Mailbox *self, Waiter *waiter);
 
-/* Wakes a reader if there is a message: for a reader that was woken and does not take it. 0, or
- * -1. */
+/* Wakes a reader if there is a message: for a reader that was woken and does not take it. 0; or
+ * -1, and the reader waits on. */
 int mailbox_wake_reader(Mailbox *self);
 
 #endif

@@ -298,6 +298,29 @@ def test_a_reader_of_a_closed_loop_does_not_keep_the_message_from_another():
     abandoned._log_destroy_pending = False
 
 
+@pytest.mark.parametrize("error", [RecursionError, MemoryError])
+@pytest.mark.parametrize("readers", [1, 3])
+async def test_a_reader_whose_loop_fails_in_another_way_waits_on(monkeypatch, error, readers):
+    """As where a message is put at the limit of recursion."""
+
+    def fails(*args, **kwargs):
+        raise error
+
+    box = Mailbox(10, 60)
+    reading = [asyncio.ensure_future(next_of(box)) for _ in range(readers)]
+    await turn()
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "call_soon", fails)
+        with pytest.raises(error):
+            box.put({"number": 0})
+    assert box.waiting
+    for number in range(1, readers):
+        box.put({"number": number})
+    box.put({"number": readers})
+    messages = await asyncio.wait_for(asyncio.gather(*reading), 10)
+    assert sorted(message["number"] for message in messages) == list(range(readers))
+
+
 def test_a_reader_of_a_loop_that_stands_still_reads_when_it_runs_again():
     box = mailbox()
     with asyncio.Runner() as runner:
