@@ -44,14 +44,20 @@ events_abandon(Events *self)
     }
 }
 
-/* Has the waiter woken by either source. 0, or -1. */
+/* Has the waiter woken by either source. 0; or -1, and neither has it. */
 static int
 add_reader(Events *self, Waiter *waiter)
 {
     if (self->connection != NULL && protocol_add_reader(self->connection, waiter) < 0) {
         return -1;
     }
-    return self->mailbox == NULL ? 0 : mailbox_add_reader(self->mailbox, waiter);
+    if (self->mailbox != NULL && mailbox_add_reader(self->mailbox, waiter) < 0) {
+        if (self->connection != NULL) {
+            protocol_remove_reader(self->connection, waiter);
+        }
+        return -1;
+    }
+    return 0;
 }
 
 /* A pending waiter for the task that awaits. Can run Python. New reference, or NULL. */

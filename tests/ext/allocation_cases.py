@@ -277,6 +277,21 @@ async def second_reader():
 
 
 @case("mailboxes")
+async def second_reader_that_reads_from_a_connection_too():
+    connection, mailbox = await opened(), _core.Mailbox(10, 60)
+    first, second = (_core.Events(receive, mailbox).__await__() for receive in (None, connection.receive))
+    next(first)
+
+    def after():
+        first.close()
+        second.close()
+        connection.receive().send(None)  # nobody is left as its reader
+        connection.connection_lost(None)
+
+    return functools.partial(next, second), after
+
+
+@case("mailboxes")
 async def readers_that_end():
     """The list of those who wait gets smaller, and has to ask for no memory for that."""
     mailbox = _core.Mailbox(10, 60)
