@@ -113,14 +113,19 @@ suspend_briefly(Awaitable *self, PyObject **result)
     return PYGEN_NEXT;
 }
 
+/* A pending waiter. Making it can run Python, as it may collect garbage, and with that end the
+ * connection: whether there is something to wait for is looked at again. New reference, or NULL.
+ */
+static Waiter *
+new_waiter(const Awaitable *self)
+{
+    return waiter_new(self->protocol->per_loop, self->protocol->loop);
+}
+
 static PySendResult
-receive_wait(Awaitable *self, PyObject **result)
+receive_wait_steal(Awaitable *self, Waiter *waiter, PyObject **result)
 {
     Protocol *protocol = self->protocol;
-    Waiter *waiter = waiter_new(protocol->per_loop, protocol->loop);
-    if (waiter == NULL) {
-        return PYGEN_ERROR;
-    }
     if (protocol_add_reader(protocol, waiter) < 0) {
         Py_DECREF(waiter);
         return PYGEN_ERROR;
@@ -145,10 +150,27 @@ receive_step(Awaitable *self, PyObject **result)
         }
     }
     if (!session_has_event(protocol)) {
-        return receive_wait(self, result);
+        Waiter *waiter = new_waiter(self);
+        if (waiter == NULL) {
+            return PYGEN_ERROR;
+        }
+        if (!session_has_event(protocol)) {
+            return receive_wait_steal(self, waiter, result);
+        }
+        Py_DECREF(waiter);
     }
     *result = session_take_event(protocol);
     return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+static PySendResult
+send_wait_steal(Awaitable *self, Waiter *waiter, PyObject **result)
+{
+    if (object_list_append(&self->protocol->send_waiters, (PyObject *)waiter) < 0) {
+        Py_DECREF(waiter);
+        return PYGEN_ERROR;
+    }
+    return suspend(self, waiter, result);
 }
 
 static PySendResult
@@ -156,15 +178,14 @@ send_step(Awaitable *self, PyObject **result)
 {
     Protocol *protocol = self->protocol;
     if (session_must_wait(protocol, self->event)) {
-        Waiter *waiter = waiter_new(protocol->per_loop, protocol->loop);
+        Waiter *waiter = new_waiter(self);
         if (waiter == NULL) {
             return PYGEN_ERROR;
         }
-        if (object_list_append(&protocol->send_waiters, (PyObject *)waiter) < 0) {
-            Py_DECREF(waiter);
-            return PYGEN_ERROR;
+        if (session_must_wait(protocol, self->event)) {
+            return send_wait_steal(self, waiter, result);
         }
-        return suspend(self, waiter, result);
+        Py_DECREF(waiter);
     }
     if (session_send(protocol, self->event) < 0) {
         return PYGEN_ERROR;

@@ -1,9 +1,12 @@
 """Connections that end, or go on, in the middle of what the core reads of an event."""
 
+import gc
 import sys
 
 import pytest
 
+from atalanta import ClientDisconnected
+from atalanta._core import Events, Mailbox
 from atalanta.protocol import Compression
 
 from .connection import REQUEST, Connection, FakeTransport, Loop, connect, opened, payloads, text, turn
@@ -198,6 +201,44 @@ async def test_a_part_of_a_body_within_a_part():
     await turn()
     head, _, chunks = connection.transport.written().partition(b"\r\n\r\n")
     assert chunks == b"5\r\nfirst\r\n6\r\nsecond\r\n5\r\nthird\r\n0\r\n\r\n"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="garbage is collected between two steps of Python")
+@pytest.mark.parametrize("sends", [True, False], ids=["send", "receive"])
+async def test_a_connection_that_is_ended_by_garbage_while_a_wait_begins(sends):
+    """CPython 3.11 collects garbage wherever an object is made; it is tried out which one that is here."""
+
+    class Garbage:
+        def __init__(self, function):
+            self.function, self.cycle = function, self
+
+        def __del__(self):
+            self.function()
+
+    ends, thresholds = 0, gc.get_threshold()
+    for more in range(-2, 6):
+        gc.disable()
+        gc.collect()
+        waiting = [Events(None, Mailbox(1, 60)).__await__() for _ in range(70)]
+        spare = [next(events) for events in waiting]  # no memory is kept for the next waiter
+        connection = await opened()
+        connection.pause_writing()
+        awaitable = connection.send(text("x")) if sends else connection.receive()
+        Garbage(connection.shutdown)
+        gc.set_threshold(max(1, gc.get_count()[0] + more), 1, 1)
+        gc.enable()
+        try:
+            awaitable.send(None)
+            gc.disable()
+            assert connection.close_code is None, "it waits, and nobody wakes it"
+        except (ClientDisconnected, StopIteration):
+            ends += 1
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.enable()
+        assert len(spare) == 70
+    gc.collect()
+    assert ends > 0
 
 
 async def test_nothing_follows_a_close_frame():
