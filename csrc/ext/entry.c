@@ -120,7 +120,9 @@ overdue_entries(const LoopState *per_loop, double now)
 {
     PyObject *list = PyList_New(0);
     for (Entry *entry = per_loop->entries; list != NULL && entry != NULL; entry = entry->next) {
-        if (entry->deadline <= now && PyList_Append(list, (PyObject *)entry) < 0) {
+        /* One that another thread is destroying is still there, and must not be revived. */
+        if (entry->deadline <= now && Py_REFCNT(entry) > 0 &&
+            PyList_Append(list, (PyObject *)entry) < 0) {
             Py_DECREF(list);
             return NULL;
         }

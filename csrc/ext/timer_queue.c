@@ -431,6 +431,10 @@ timer_forget(timer_node *node)
 static int
 run_timer(timer_node *node)
 {
+    if (Py_REFCNT(node->owner) == 0) {
+        node_remove(node); /* another thread is destroying it: it must not be revived */
+        return 0;
+    }
     PyObject *owner = Py_NewRef(node->owner);
     node_remove(node);
     int result = node->due(owner);

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import threading
 import time
 
 from atalanta._core import Protocol
@@ -26,6 +27,20 @@ class Last:
 
     def __del__(self):
         self.function()
+
+
+def while_destroyed(held, function):
+    """Calls a function while another thread destroys the object in the list, which is its last owner."""
+    begun, goes_on = threading.Event(), threading.Event()
+    held[0].last = Last(lambda: begun.set() or goes_on.wait(10))
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    assert begun.wait(10)
+    try:
+        function()
+    finally:
+        goes_on.set()
+        thread.join()
 
 
 class FakeTransport(asyncio.Transport):

@@ -2,13 +2,14 @@
 
 import asyncio
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from atalanta._core import Entry
 
-from .connection import REQUEST, Connection, FakeTransport, address, read
+from .connection import REQUEST, Connection, FakeTransport, Loop, address, read, while_destroyed
 
 SHARED = 256 * 1024
 
@@ -292,6 +293,25 @@ async def test_a_loop_that_takes_no_more_calls_while_it_looks_for_overdue_ones(m
     monkeypatch.undo()
     assert front.decided == []
     front.connection_lost(None)
+
+
+async def test_one_that_is_being_destroyed_is_left_alone():
+    class Soon(Front):
+        first_request_timeout = 0.001
+
+        def _overdue(self, transport, begun):
+            overdue.append(begun)
+
+    overdue, loop = [], Loop()
+    front = Soon.__new__(Soon)
+    Entry.__init__(front, SimpleNamespace(loaded=True), SimpleNamespace(connections=set()), {}, loop)
+    front.connection_made(FakeTransport())
+    front.server_state.connections.clear()
+    time.sleep(0.002)
+    held = [front]
+    del front
+    while_destroyed(held, loop.later)
+    assert overdue == []
 
 
 async def test_a_size_limit_as_large_as_can_be():

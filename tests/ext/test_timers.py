@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from .connection import Connection, FakeTransport, read, turn
+from .connection import Connection, FakeTransport, Loop, opened, read, turn, while_destroyed
 from .reference import MASK, PING, encode
 
 try:
@@ -457,3 +457,12 @@ def test_a_connection_that_is_lost_while_others_are_pinged(run):
         assert not asyncio.get_running_loop().waiting()
 
     run(main())
+
+
+async def test_a_connection_that_is_being_destroyed_is_left_alone():
+    loop, transport = Loop(), FakeTransport()
+    held = [await opened(transport, loop=loop, ping_interval=0.001)]
+    held[0].receive = held[0].send = None  # they refer to it
+    time.sleep(0.01)
+    while_destroyed(held, loop.later)
+    assert transport.writes == []
