@@ -378,8 +378,10 @@ note_message(Delivery *self, PyObject *event, PyObject *expiry)
         return -1;
     }
     PyObject *type = PyDict_Check(event) ? PyDict_GetItem(event, state->names.type) : NULL;
-    int broadcast =
+    Py_XINCREF(type); /* comparing it may run what takes it away from the event */
+    const int broadcast =
         type == NULL ? 0 : PyObject_RichCompareBool(type, state->names.broadcast_type, Py_EQ);
+    Py_XDECREF(type);
     if (broadcast < 0) {
         return -1;
     }

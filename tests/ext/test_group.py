@@ -1,6 +1,8 @@
 """Group: members by name, one pass over them for a message, and how memberships end."""
 
 import gc
+import os
+import subprocess
 import sys
 import time
 import weakref
@@ -383,6 +385,28 @@ async def test_a_channel_that_cannot_be_looked_for():
     with pytest.raises(ZeroDivisionError):
         group.discard(Odd("x"))
     assert list(group.members()) == ["x"]
+
+
+TYPE_THAT_GOES = """
+from atalanta._core import Group
+
+class Type:
+    def __eq__(self, other):
+        message.clear()
+        return NotImplemented
+
+message = {"type": Type()}
+Group(60).send(message)
+"""
+
+
+def test_a_type_that_goes_while_it_is_compared():
+    """CPython reads it afterwards, which crashes where memory that was freed is overwritten."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, "PYTHONMALLOC": "debug", "PYTHONPATH": path}
+    command = [sys.executable, "-c", TYPE_THAT_GOES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_a_message_may_be_anything():
