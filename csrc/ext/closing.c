@@ -162,7 +162,7 @@ linger(Protocol *self)
     if (timers_start_close(self) < 0) {
         return -1;
     }
-    PyObject *able = protocol_ask_transport(self, self->state->names.can_write_eof);
+    PyObject *able = protocol_ask_transport(self, self->state->names.can_write_eof, NULL);
     if (able == NULL) {
         if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
             return -1;

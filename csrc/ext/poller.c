@@ -273,7 +273,8 @@ poller_of(const Protocol *connection)
 static int
 transport_is_open(const Protocol *connection)
 {
-    PyObject *closing = protocol_ask_transport(connection, connection->state->names.is_closing);
+    PyObject *closing =
+        protocol_ask_transport(connection, connection->state->names.is_closing, NULL);
     if (closing == NULL) {
         return -1;
     }
@@ -360,7 +361,8 @@ may_receive(Protocol *connection)
         poller_leave(connection);
         return open;
     }
-    PyObject *protocol = protocol_ask_transport(connection, connection->state->names.get_protocol);
+    PyObject *protocol =
+        protocol_ask_transport(connection, connection->state->names.get_protocol, NULL);
     if (protocol == NULL) {
         return -1;
     }

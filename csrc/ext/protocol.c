@@ -145,34 +145,23 @@ protocol_dealloc(Protocol *self)
 /* ---- For the other units ---- */
 
 PyObject *
-protocol_ask_transport(const Protocol *self, PyObject *method)
+protocol_ask_transport(const Protocol *self, PyObject *method, PyObject *argument)
 {
     if (self->transport == NULL) {
         Py_RETURN_NONE;
     }
-    PyObject *transport = Py_NewRef(self->transport);
-    PyObject *result = PyObject_CallMethodNoArgs(transport, method);
-    Py_DECREF(transport);
-    return result;
-}
-
-PyObject *
-protocol_transport_info(const Protocol *self, PyObject *name)
-{
-    if (self->transport == NULL) {
-        Py_RETURN_NONE;
-    }
-    PyObject *transport = Py_NewRef(self->transport);
+    PyObject *args[] = {Py_NewRef(self->transport), argument};
+    const size_t count = argument == NULL ? 1 : 2;
     PyObject *result =
-        PyObject_CallMethodOneArg(transport, self->state->names.get_extra_info, name);
-    Py_DECREF(transport);
+        PyObject_VectorcallMethod(method, args, count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    Py_DECREF(args[0]);
     return result;
 }
 
 int
 protocol_call_transport(Protocol *self, PyObject *method)
 {
-    PyObject *result = protocol_ask_transport(self, method);
+    PyObject *result = protocol_ask_transport(self, method, NULL);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }

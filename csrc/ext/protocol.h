@@ -171,12 +171,10 @@ int protocol_wake_senders(Protocol *self);
 /* Takes the waiter of a send() that was cancelled off the list. */
 void protocol_forget_sender(Protocol *self, const Waiter *waiter);
 
-/* transport.<method>(), or None when there is no transport. New reference, or NULL. The transport
- * lives until the answer is there, even where asking it ends the connection. */
-PyObject *protocol_ask_transport(const Protocol *self, PyObject *method);
-
-/* transport.get_extra_info(name), likewise. */
-PyObject *protocol_transport_info(const Protocol *self, PyObject *name);
+/* transport.<method>(), with an argument unless that is NULL; or None when there is no transport.
+ * New reference, or NULL. The transport lives until the answer is there, even where asking it ends
+ * the connection. */
+PyObject *protocol_ask_transport(const Protocol *self, PyObject *method, PyObject *argument);
 
 /* transport.<method>(), harmless when there is no transport. 0, or -1. */
 int protocol_call_transport(Protocol *self, PyObject *method);

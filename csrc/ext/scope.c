@@ -183,22 +183,29 @@ scope_set_target(Protocol *self, PyObject *scope, ws_slice target)
         PyBytes_FromStringAndSize((const char *)query.data, (Py_ssize_t)query.size));
 }
 
+/* transport.get_extra_info(name). New reference, or NULL. */
+static PyObject *
+ask_info(const Protocol *self, PyObject *name)
+{
+    return protocol_ask_transport(self, self->state->names.get_extra_info, name);
+}
+
 static int
 scope_set_addresses(Protocol *self, PyObject *scope)
 {
     const module_state *state = self->state;
-    PyObject *tls = protocol_transport_info(self, state->names.sslcontext);
+    PyObject *tls = ask_info(self, state->names.sslcontext);
     int secure = tls == NULL ? -1 : PyObject_IsTrue(tls);
     Py_XDECREF(tls);
     if (secure < 0 || PyDict_SetItem(scope, state->names.scheme,
                                      secure ? state->names.wss : state->names.ws) < 0) {
         return -1;
     }
-    PyObject *server = address_steal(protocol_transport_info(self, state->names.sockname), true);
+    PyObject *server = address_steal(ask_info(self, state->names.sockname), true);
     if (scope_set_steal(scope, state->names.server, server) < 0) {
         return -1;
     }
-    PyObject *client = address_steal(protocol_transport_info(self, state->names.peername), false);
+    PyObject *client = address_steal(ask_info(self, state->names.peername), false);
     return scope_set_steal(scope, state->names.client, client);
 }
 

@@ -67,7 +67,7 @@ writer_attach(Protocol *self)
     if (name == NULL) {
         return -1;
     }
-    PyObject *socket = protocol_transport_info(self, name);
+    PyObject *socket = protocol_ask_transport(self, self->state->names.get_extra_info, name);
     Py_DECREF(name);
     if (socket == NULL) {
         return -1;
@@ -95,7 +95,7 @@ writer_detach(Protocol *self)
 int
 writer_transport_held(const Protocol *self, size_t *held)
 {
-    PyObject *size = protocol_ask_transport(self, self->state->names.get_write_buffer_size);
+    PyObject *size = protocol_ask_transport(self, self->state->names.get_write_buffer_size, NULL);
     if (size == NULL) {
         return -1;
     }
@@ -118,9 +118,7 @@ transport_write(Protocol *self, const uint8_t *data, size_t n)
         return -1;
     }
     self->output.may_hold = true;
-    PyObject *transport = Py_NewRef(self->transport);
-    PyObject *result = PyObject_CallMethodOneArg(transport, self->state->names.write, bytes);
-    Py_DECREF(transport);
+    PyObject *result = protocol_ask_transport(self, self->state->names.write, bytes);
     Py_DECREF(bytes);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -135,7 +133,7 @@ direct_write_allowed(Protocol *self)
     if (output->descriptor < 0 || output->paused) {
         return 0;
     }
-    PyObject *closing = protocol_ask_transport(self, self->state->names.is_closing);
+    PyObject *closing = protocol_ask_transport(self, self->state->names.is_closing, NULL);
     if (closing == NULL) {
         return -1;
     }
