@@ -375,6 +375,24 @@ entry_keep(Entry *self, const uint8_t *data, size_t n)
     return byte_buffer_append(&self->kept, data, n) < 0 ? -1 : 1;
 }
 
+/* Judges what has come. These bytes are kept for that when others were before them: *n is 0 then.
+ * 0, or -1. */
+static int
+entry_judge(Entry *self, const uint8_t *data, size_t *n, ws_upgrade_verdict *verdict)
+{
+    if (self->kept.size == 0) {
+        *verdict = ws_upgrade_judge(data, *n);
+        return 0;
+    }
+    if (byte_buffer_append(&self->kept, data, *n) < 0) {
+        return -1;
+    }
+    const bool look = self->kept.size <= JUDGED_ALWAYS || memchr(data, '\n', *n) != NULL;
+    *verdict = look ? ws_upgrade_judge(self->kept.data, self->kept.size) : WS_UPGRADE_UNDECIDED;
+    *n = 0;
+    return 0;
+}
+
 static int
 entry_feed(Entry *self, const uint8_t *data, size_t n)
 {
@@ -382,35 +400,19 @@ entry_feed(Entry *self, const uint8_t *data, size_t n)
         return 0; /* the connection is being closed */
     }
     const int ours = serves_websockets(self);
-    if (ours < 0) {
+    ws_upgrade_verdict verdict = WS_UPGRADE_NO;
+    if (ours < 0 || (ours > 0 && entry_judge(self, data, &n, &verdict) < 0)) {
         return -1;
     }
-    ws_upgrade_verdict verdict = WS_UPGRADE_NO;
-    if (ours) {
-        const size_t before = self->kept.size;
-        if (before == 0) {
-            verdict = ws_upgrade_judge(data, n);
-        }
-        else {
-            if (byte_buffer_append(&self->kept, data, n) < 0) {
-                return -1;
-            }
-            const bool look = self->kept.size <= JUDGED_ALWAYS || memchr(data, '\n', n) != NULL;
-            verdict =
-                look ? ws_upgrade_judge(self->kept.data, self->kept.size) : WS_UPGRADE_UNDECIDED;
-            n = 0;
-        }
-        if (verdict == WS_UPGRADE_UNDECIDED) {
-            const int kept = entry_keep(self, data, n);
-            if (kept != 0) {
-                return kept < 0 ? -1 : 0;
-            }
+    if (verdict == WS_UPGRADE_UNDECIDED) {
+        const int kept = entry_keep(self, data, n);
+        if (kept != 0) {
+            return kept < 0 ? -1 : 0;
         }
     }
-    return entry_decide(self,
-                        verdict == WS_UPGRADE_YES ? self->state->names.upgrade
-                                                  : self->state->names.hand_over,
-                        data, n);
+    const module_state *state = self->state;
+    PyObject *method = verdict == WS_UPGRADE_YES ? state->names.upgrade : state->names.hand_over;
+    return entry_decide(self, method, data, n);
 }
 
 /* ---- asyncio's callbacks ---- */
