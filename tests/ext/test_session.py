@@ -297,6 +297,7 @@ async def test_without_default_headers_there_are_none():
 
 async def test_a_denial_that_is_shut_down_on_a_loop_that_takes_no_calls():
     connection = await denying()
+    await connection.send({"type": "websocket.http.response.body", "body": b"part", "more_body": True})
     connection.loop.call_later = None
     try:
         with pytest.raises(TypeError, match="not callable"):
