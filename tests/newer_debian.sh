@@ -18,10 +18,15 @@ for python in $pythons; do
     packages+=,$python,$python-dev,$python-venv
 done
 
-if [ ! -e "$root/complete" ]; then
+install_debian() {
     rm -rf "$root"
     debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror" \
-        /usr/share/debootstrap/scripts/sid >"$root.log" || { tail "$root.log" >&2; exit 1; }
+        /usr/share/debootstrap/scripts/sid >"$root.log"
+}
+
+if [ ! -e "$root/complete" ]; then
+    # Twice, as a mirror may change in the middle.
+    install_debian || install_debian || { tail "$root.log" >&2; exit 1; }
     # Names, and certificates that the machine's network may add to those of the world.
     cp /etc/hosts /etc/resolv.conf "$root/etc/"
     install -D /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
