@@ -226,14 +226,20 @@ def tell_trusted(options: SimpleNamespace) -> None:
         )
 
 
-def warn_of_memory_layer(workers: int) -> None:
-    """Say what will not work when several processes have a channel layer each."""
-    if workers < 2 or "django.conf" not in sys.modules:
-        return
+def channel_layers() -> Mapping[str, Any]:
+    """CHANNEL_LAYERS of the Django settings, if the application has any."""
+    if "django.conf" not in sys.modules:
+        return {}
     from django.conf import settings
 
-    layers = getattr(settings, "CHANNEL_LAYERS", {}) if settings.configured else {}
-    for alias, layer in layers.items():
+    return getattr(settings, "CHANNEL_LAYERS", {}) if settings.configured else {}
+
+
+def warn_of_memory_layer(workers: int) -> None:
+    """Say what will not work when several processes have a channel layer each."""
+    if workers < 2:
+        return
+    for alias, layer in channel_layers().items():
         if "InMemory" in layer.get("BACKEND", ""):
             logger.warning(
                 "CHANNEL_LAYERS[%r] is in the memory of one process, and --workers %d starts several: "
@@ -246,12 +252,10 @@ def warn_of_memory_layer(workers: int) -> None:
 
 def warn_of_broken_layers() -> None:
     """Say what every consumer will fail with."""
-    if "django.conf" not in sys.modules:
+    layers = channel_layers()
+    if not layers:
         return
-    from django.conf import settings
-
     from atalanta.checks import broken_layers
 
-    layers = getattr(settings, "CHANNEL_LAYERS", {}) if settings.configured else {}
     for alias, reason, hint in broken_layers(layers):
         logger.warning("CHANNEL_LAYERS[%r] cannot be used: %s%s", alias, reason, f" {hint}" if hint else "")
