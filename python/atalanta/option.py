@@ -3,9 +3,10 @@ what is given there."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
+
+from atalanta.numbers import number_error
 
 ENVIRONMENT_PREFIX = "ATALANTA_"
 
@@ -75,25 +76,21 @@ class Option:
         """The value for one that Django's settings give in Python's own types. Raises OptionError."""
         if value is None:
             return self.default
-        accepted: Any = {float: (int, float), list: (list, tuple)}.get(self.kind, (self.kind,))
-        if not isinstance(value, accepted) or (self.kind is not bool and isinstance(value, bool)):
-            raise OptionError(f"{value!r} is not {_type_in_words(self.kind)}")
         if self.kind is list:
-            if not all(isinstance(item, str) for item in value):
+            if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
                 raise OptionError(f"{value!r} is not a list of strings")
             return list(value)
+        if self.kind in (str, bool) and not isinstance(value, self.kind):
+            raise OptionError(f"{value!r} is not {'a string' if self.kind is str else 'True or False'}")
         return self.checked(value)
 
     def checked(self, value: Any) -> Any:
         if self.choices and str(value) not in self.choices:
             raise OptionError(f"{value!r} is none of {', '.join(self.choices)}")
         if self.kind in (int, float):
-            if not math.isfinite(value):
-                raise OptionError(f"{value!r} is not a number of seconds")
-            if self.minimum is not None and value < self.minimum:
-                raise OptionError(f"{value!r} is less than {self.minimum:g}")
-            if self.maximum is not None and value > self.maximum:
-                raise OptionError(f"{value!r} is more than {self.maximum:g}")
+            error = number_error(value, self.kind, self.minimum, self.maximum)
+            if error is not None:
+                raise OptionError(error)
         return value
 
 
@@ -103,13 +100,3 @@ def _flag_from_text(text: str) -> bool:
     if text.strip().lower() in ("0", "false", "no", "off", ""):
         return False
     raise OptionError(f"{text!r} is neither 1 nor 0")
-
-
-def _type_in_words(kind: type) -> str:
-    return {
-        int: "a whole number",
-        float: "a number of seconds",
-        str: "a string",
-        bool: "True or False",
-        list: "a list of strings",
-    }[kind]

@@ -20,6 +20,9 @@ OTHER_SETTINGS = ("ACCELERATE_CONSUMERS",)
 
 MEBIBYTE = 1024 * 1024
 
+# The most that the system takes where it has a C int.
+C_INT_MAX = 2**31 - 1
+
 COMPRESSION = Compression()
 DEFAULTS = Settings()
 
@@ -75,6 +78,7 @@ OPTIONS: tuple[Option, ...] = (
         "socket that was opened by the parent process, by its file descriptor",
         metavar="NUMBER",
         minimum=0,
+        maximum=C_INT_MAX,
     ),
     Option(
         "endpoint",
@@ -95,6 +99,7 @@ OPTIONS: tuple[Option, ...] = (
         "connections that the system may hold until they are accepted",
         metavar="NUMBER",
         minimum=1,
+        maximum=C_INT_MAX,
     ),
     # Application
     Option(

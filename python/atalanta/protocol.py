@@ -6,12 +6,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from atalanta._core import ClientDisconnected, Protocol
 from atalanta.late import describe, watcher_of
+from atalanta.numbers import number_error
 from atalanta.rate_limited import RateLimited
 from atalanta.settings import Settings
 
@@ -25,10 +28,12 @@ TRACE = 5
 logger = logging.getLogger("uvicorn.error")
 
 
-class Compression(NamedTuple):
+@dataclass(frozen=True)
+class Compression:
     """How messages are compressed for clients that offer permessage-deflate (RFC 7692).
 
-    The defaults cost a connection about 40 KiB while it is used and nothing while it is idle.
+    The defaults cost a connection about 40 KiB while it is used and nothing while it is idle. Raises
+    ValueError for a number that is not in its range.
     """
 
     server_max_window_bits: int = 12
@@ -46,6 +51,22 @@ class Compression(NamedTuple):
     """zlib's memory level, 1 to 9: each one more doubles the memory beside the window."""
     threshold: int = 64
     """Messages of fewer bytes are sent as they are."""
+
+    def __post_init__(self) -> None:
+        for names, least, most in (
+            (("server_max_window_bits", "client_max_window_bits"), 9, 15),
+            (("level", "memory_level"), 1, 9),
+            (("threshold",), 0, None),
+        ):
+            for name in names:
+                error = number_error(getattr(self, name), int, least, most)
+                if error is not None:
+                    raise ValueError(f"{name}: {error}")
+
+    @cached_property
+    def core_values(self) -> tuple[int, ...]:
+        """The same for the C core, in its order."""
+        return astuple(self)
 
 
 # About limits, which clients can exceed as fast as they connect.
@@ -121,7 +142,7 @@ class WebSocketProtocol(Protocol, asyncio.BufferedProtocol):
             root_path=config.root_path,
             app_state=app_state,
             default_headers=server_state.default_headers,
-            compression=self.compression if config.ws_per_message_deflate else None,
+            compression=self.compression.core_values if config.ws_per_message_deflate else None,
             limits=self.settings.core_limits,
         )
         self.late_applications = watcher_of(server_state, self.loop)

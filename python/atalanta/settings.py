@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import get_args, get_type_hints
+
+from atalanta.numbers import number_error
 
 
 @dataclass(frozen=True)
@@ -11,8 +14,9 @@ class Settings:
     """Limits and times of the WebSockets of one server; seconds are float, None stands for no limit.
 
     What uvicorn has an option for stays there: ws_max_size, ws_ping_interval, ws_ping_timeout,
-    limit_concurrency. Raises ValueError for a number below 0, for None where there is always a limit, for a
-    limit of 0 where no WebSocket could be, and for another shutdown_code than 1001 and 1012.
+    limit_concurrency. Raises ValueError for what is no number of its kind or below 0, for None where there is
+    always a limit, for a limit of 0 where no WebSocket could be, and for another shutdown_code than 1001 and
+    1012.
     """
 
     max_connections: int | None = None
@@ -61,15 +65,16 @@ class Settings:
     """Close code at shutdown: 1012, service restart, or 1001, going away."""
 
     def __post_init__(self) -> None:
+        types = get_type_hints(type(self))
         for field in fields(self):
+            kind, *may_be_none = get_args(types[field.name]) or (types[field.name],)
             value = getattr(self, field.name)
-            least = 1 if field.name in ("max_connections", "max_fragments") else 0
-            may_be_none = str(field.type).endswith("| None")
-            if isinstance(value, bool) or (value is None and may_be_none):
+            if kind is bool or (value is None and may_be_none):
                 continue
-            if value is None or value < least:
-                none = ", or None for no limit" if may_be_none else ""
-                raise ValueError(f"{field.name}: expected {least} or more{none}, got {value!r}")
+            error = number_error(value, kind, 1 if field.name in ("max_connections", "max_fragments") else 0)
+            if error is not None:
+                hint = "; None stands for no limit" if may_be_none else ""
+                raise ValueError(f"{field.name}: {error}{hint}")
         if self.shutdown_code not in (1001, 1012):
             raise ValueError(f"shutdown_code: expected 1001 or 1012, got {self.shutdown_code!r}")
 

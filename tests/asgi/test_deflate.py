@@ -34,6 +34,22 @@ def protocol(**options):
     return type("Protocol", (WebSocketProtocol,), {"compression": Compression(**options)})
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"server_max_window_bits": 8}, "server_max_window_bits: 8 is less than 9"),
+        ({"client_max_window_bits": 16}, "client_max_window_bits: 16 is more than 15"),
+        ({"level": 99}, "level: 99 is more than 9"),
+        ({"memory_level": 0}, "memory_level: 0 is less than 1"),
+        ({"threshold": -1}, "threshold: -1 is less than 0"),
+        ({"threshold": None}, "threshold: None is not a whole number"),
+    ],
+)
+def test_compression_that_cannot_be_is_refused_when_it_is_made(wrong, reason):
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        Compression(**wrong)
+
+
 FORGETFUL = {"server_no_context_takeover": True, "client_no_context_takeover": True}
 EACH = {
     "default": {},

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 from asgi.deflate import Codec
 from atalanta import _core
-from atalanta.protocol import Compression
 from atalanta.settings import Settings
 from ext.allocation_cases import END, PIECES, WHOLE, case, close_all, lose
 from ext.connection import (
+    COMPRESSION,
     REQUEST,
     Connection,
     FakeTransport,
@@ -44,7 +44,7 @@ async def asked(data=REQUEST, **options):
 
 
 async def compressed():
-    connection = await asked(DEFLATE, compression=Compression())
+    connection = await asked(DEFLATE, compression=COMPRESSION)
     await connection.receive()
     await connection.send({"type": "websocket.accept"})
     return connection
@@ -63,7 +63,7 @@ async def connection_made():
 
 @case("connections")
 async def request_whole():
-    connection = new_connection(compression=Compression(), ping_interval=20.0)
+    connection = new_connection(compression=COMPRESSION, ping_interval=20.0)
     return functools.partial(connection.data_received, DEFLATE), lose(connection)
 
 
@@ -104,7 +104,7 @@ ACCEPT = {"type": "websocket.accept", "subprotocol": "b", "headers": [(b"x-a", b
 
 @case("connections")
 async def send_accept():
-    connection = await asked(DEFLATE, compression=Compression(), ping_interval=20.0, ping_timeout=20.0)
+    connection = await asked(DEFLATE, compression=COMPRESSION, ping_interval=20.0, ping_timeout=20.0)
     await connection.receive()
     connection.data_received(client_frames("early", "too"))
     return functools.partial(connection.send(ACCEPT).send, None), lose(connection)
@@ -167,7 +167,7 @@ padded("denial_in_chunks", range(180, 186, 2), DENY, {**BODY, "more_body": True}
 padded("rejection", range(120, 220, 4), {"type": "websocket.close"})
 for padding in range(50, 106, 2):
     subprotocol = {"type": "websocket.accept", "subprotocol": "x" * padding}
-    answering("subprotocol", padding, [subprotocol], DEFLATE, compression=Compression())
+    answering("subprotocol", padding, [subprotocol], DEFLATE, compression=COMPRESSION)
 
 
 def sending(name, make, message):

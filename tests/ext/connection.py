@@ -6,6 +6,7 @@ import threading
 import time
 
 from atalanta._core import Protocol
+from atalanta.protocol import Compression
 from atalanta.settings import Settings
 
 from .reference import MASK, TEXT, encode, split
@@ -14,8 +15,9 @@ REQUEST = (
     b"GET /chat HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-# Of the default settings, once: making those without memory crashes CPython 3.12 and 3.13, in dataclasses.fields().
+# The defaults, once: making those without memory crashes CPython 3.12 and 3.13, in dataclasses.fields().
 LIMITS = Settings().core_limits
+COMPRESSION = Compression().core_values
 
 
 class Last:

@@ -13,10 +13,9 @@ import pytest
 
 from atalanta import ClientDisconnected
 from atalanta._core import Dispatcher, Events, Group, Mailbox
-from atalanta.protocol import Compression
 from atalanta.settings import Settings
 
-from .connection import REQUEST, Connection, FakeTransport, client_frames, text, turn
+from .connection import COMPRESSION, REQUEST, Connection, FakeTransport, client_frames, text, turn
 from .reference import BINARY, CLOSE, MASK, PING, encode
 
 
@@ -193,7 +192,7 @@ async def messages(scene):
     scene.feed(encode(CLOSE, b"\x0f\xa0", mask=MASK))
 
 
-@scenario(compression=Compression())
+@scenario(compression=COMPRESSION)
 async def compressed_messages(scene):
     await scene.open(REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
     await scene.send(text("hello " * 100))

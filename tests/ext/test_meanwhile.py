@@ -7,9 +7,19 @@ import pytest
 
 from atalanta import ClientDisconnected
 from atalanta._core import Events, Mailbox
-from atalanta.protocol import Compression
 
-from .connection import REQUEST, Connection, FakeTransport, Loop, connect, opened, payloads, text, turn
+from .connection import (
+    COMPRESSION,
+    REQUEST,
+    Connection,
+    FakeTransport,
+    Loop,
+    connect,
+    opened,
+    payloads,
+    text,
+    turn,
+)
 from .reference import CLOSE, split
 from .test_session import Trouble, connecting, denying
 
@@ -148,7 +158,7 @@ async def test_a_connection_that_is_lost_while_the_servers_own_headers_are_read(
 # ---- The application sends while it sends ----
 
 
-@pytest.mark.parametrize("compression", [None, Compression()])
+@pytest.mark.parametrize("compression", [None, COMPRESSION])
 async def test_an_acceptance_within_an_acceptance(compression):
     connection = Connection(compression=compression)
     connection.connection_made(FakeTransport())

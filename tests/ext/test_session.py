@@ -4,10 +4,19 @@ import sys
 
 import pytest
 
-from atalanta.protocol import Compression
-
 from ..asgi.deflate import Codec
-from .connection import REQUEST, Connection, FakeTransport, connect, opened, payloads, read, text, turn
+from .connection import (
+    COMPRESSION,
+    REQUEST,
+    Connection,
+    FakeTransport,
+    connect,
+    opened,
+    payloads,
+    read,
+    text,
+    turn,
+)
 from .reference import CLOSE, MASK, TEXT, encode
 
 
@@ -143,7 +152,7 @@ async def test_a_reason_that_the_event_loses_while_earlier_output_is_written():
 async def test_early_messages_that_inflate_to_more_than_is_queued_are_taken_one_by_one():
     codec = Codec("permessage-deflate; client_max_window_bits=12")
     early = [letter * 50_000 for letter in "abcdef"]
-    connection = Connection(compression=Compression())
+    connection = Connection(compression=COMPRESSION)
     connection.connection_made(FakeTransport())
     connection.data_received(REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
     await connection.receive()
@@ -156,7 +165,7 @@ async def test_more_that_comes_while_early_messages_are_held_is_held_behind_them
     codec = Codec("permessage-deflate; client_max_window_bits=12")
     texts = [letter * 400_000 for letter in "abcdef"]
     frames = [encode(TEXT, codec.compress(letter), rsv=4, mask=MASK) for letter in texts]
-    connection = Connection(compression=Compression())
+    connection = Connection(compression=COMPRESSION)
     connection.connection_made(FakeTransport())
     connection.data_received(REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
     await connection.receive()
@@ -169,7 +178,7 @@ async def test_more_that_comes_while_early_messages_are_held_is_held_behind_them
 
 async def test_a_close_that_fails_behind_messages_that_were_held():
     codec = Codec("permessage-deflate; client_max_window_bits=12")
-    connection = Connection(compression=Compression())
+    connection = Connection(compression=COMPRESSION)
     connection.connection_made(FakeTransport())
     connection.data_received(REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
     await connection.receive()
