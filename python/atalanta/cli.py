@@ -6,7 +6,6 @@ certificate), 3 when the application's own start-up fails, as uvicorn's.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import logging.config
 import os
@@ -20,9 +19,9 @@ from typing import Any
 import uvicorn
 
 from atalanta import __version__
+from atalanta.application import ApplicationError, import_application
 from atalanta.endpoints import ListenError, Listeners, certificate_of, describe, endpoints_of
 from atalanta.forwarded import TrustedPeers
-from atalanta.middleware import takes_wsgi
 from atalanta.option import OptionError
 from atalanta.options import SETTING
 from atalanta.server import CertificateError, Config, Terminated, check_certificate, open_access_log, run
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return serve(sys.argv[1:] if arguments is None else arguments)
     except OptionError as error:
         return complain(str(error), 2)
-    except (CertificateError, ListenError, StartError) as error:
+    except (ApplicationError, CertificateError, ListenError, StartError) as error:
         return complain(str(error), 1)
     except Terminated:
         # Everything is cleaned up: end as a process that was terminated, which supervisors expect.
@@ -161,11 +160,12 @@ def check_application(path: str, options: SimpleNamespace) -> None:
     """Import the application once, so that a wrong name is told at once, and for the settings that it
     selects.
 
-    Raises StartError; with --reload a broken application is only told, since the user is about to mend it.
+    Raises ApplicationError where there is none, StartError for one that fails; with --reload that is only
+    told, since the user is about to mend it.
     """
     try:
         import_application(path)
-    except StartError:
+    except ApplicationError:
         raise
     except Exception as error:
         if not options.reload:
@@ -173,32 +173,6 @@ def check_application(path: str, options: SimpleNamespace) -> None:
                 traceback.print_exc()
             raise StartError(f"{path} cannot be imported: {type(error).__name__}: {error}") from None
         logger.warning("%s cannot be imported yet: %s: %s", path, type(error).__name__, error)
-
-
-def import_application(path: str) -> Any:
-    module_name, colon, attributes = path.partition(":")
-    if not (module_name and colon and attributes):
-        raise StartError(f"{path!r} is not module:application; write it as myproject.asgi:application")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise StartError(
-                f"there is no module {error.name!r} for the application {path}; start in the directory that "
-                "has it (for Django that of manage.py), or name it with --app-dir"
-            ) from None
-        raise
-    for name in attributes.split("."):
-        if not hasattr(found, name):
-            raise StartError(
-                f"the module {module_name!r} has no {attributes!r}; is the application called otherwise?"
-            )
-        found = getattr(found, name)
-    if not callable(found):
-        raise StartError(f"{path} is not an ASGI application: {type(found).__name__} cannot be called")
-    if takes_wsgi(found):
-        raise StartError(f"{path} is a WSGI application; Django's ASGI application is in asgi.py")
-    return found
 
 
 def django_setting() -> Mapping[str, Any]:

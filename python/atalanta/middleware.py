@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -275,11 +274,3 @@ class CleanHeaders:
 
 def _is_clean(header: tuple[bytes, bytes]) -> bool:
     return b"_" not in header[0] and not header[1].endswith((b" ", b"\t"))
-
-
-def takes_wsgi(found: Any) -> bool:
-    """Whether it is to be called as PEP 3333 has it: (environ, start_response)."""
-    try:
-        return "start_response" in inspect.signature(found).parameters
-    except (TypeError, ValueError):
-        return False

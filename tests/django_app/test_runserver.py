@@ -312,7 +312,7 @@ ERRORS = [
     (
         {"ASGI_APPLICATION": "asgi.websockets"},
         ["--noreload"],
-        "CommandError: ASGI_APPLICATION 'asgi.websockets' is no application: list cannot be called",
+        "CommandError: ASGI_APPLICATION 'asgi.websockets' is not an ASGI application: list cannot be called",
     ),
     (
         {"ASGI_APPLICATION": "wsgi.application"},

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from atalanta.middleware import AccessLog, CleanHeaders, HttpTimeout, LogActions, Mounted, takes_wsgi
+from atalanta.middleware import AccessLog, CleanHeaders, HttpTimeout, LogActions, Mounted
 from atalanta.rate_limited import RateLimited
 from atalanta.server import Config
 from atalanta.sources import merged
@@ -216,18 +216,3 @@ def test_the_last_part_of_a_response_that_is_sent_too_late():
 
     asyncio.run(serve())
     assert sent == [START, PARTS[0], PARTS[-1], PARTS[-1]]
-
-
-# ---- What is no ASGI application ----
-
-
-@pytest.mark.parametrize(
-    "found, expected",
-    [
-        (lambda environ, start_response: None, True),
-        (lambda scope, receive, send: None, False),
-        (dict, False),  # Python does not know how it is called
-    ],
-)
-def test_what_is_called_as_wsgi_has_it(found, expected):
-    assert takes_wsgi(found) is expected

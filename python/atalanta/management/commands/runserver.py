@@ -24,8 +24,9 @@ from django.utils import autoreload
 from django.utils.module_loading import import_string
 
 from atalanta import __version__
+from atalanta.application import ApplicationError, require_asgi
 from atalanta.endpoints import Endpoint, ListenError, open_sockets
-from atalanta.middleware import Mounted, takes_wsgi
+from atalanta.middleware import Mounted
 from atalanta.option import OptionError
 from atalanta.options import BY_NAME, SETTING
 from atalanta.server import CertificateError, Config, check_certificate
@@ -225,13 +226,10 @@ class Command(RunserverCommand):
             if options["use_reloader"]:
                 raise
             raise CommandError(f"ASGI_APPLICATION {path!r} cannot be imported: {error}") from error
-        if not callable(application):
-            kind = type(application).__name__
-            raise CommandError(f"ASGI_APPLICATION {path!r} is no application: {kind} cannot be called")
-        if takes_wsgi(application):
-            raise CommandError(
-                f"ASGI_APPLICATION {path!r} is a WSGI application; the one for ASGI is in asgi.py"
-            )
+        try:
+            require_asgi(f"ASGI_APPLICATION {path!r}", application)
+        except ApplicationError as error:
+            raise CommandError(str(error)) from None
         if root_path := getattr(settings, "FORCE_SCRIPT_NAME", None):
             # As it is, also with a "/" at its end: Django takes this very setting away from the path.
             application = Mounted(application, root_path)
