@@ -122,8 +122,8 @@ def test_the_readme_has_a_place_for_the_benchmark():
 
 def test_contributing_names_units_and_modules_that_exist():
     page = text_of(ROOT / "CONTRIBUTING.md")
-    rooms = page[page.index("Rooms of `csrc/ext`") : page.index("Rooms of `tests`")]
-    units, modules = rooms.split("Rooms of `python/atalanta`")
+    tables = page[page.index("Units of `csrc/ext`") : page.index("Directories of `tests`")]
+    units, modules = tables.split("Modules of `python/atalanta`")
     first_cells = re.compile(r"^\| ((?:`[\w.]+`(?:, )?)+) \|", re.MULTILINE)
     for text, there in (
         (units, {path.stem for path in (ROOT / "csrc" / "ext").glob("*.h")}),
