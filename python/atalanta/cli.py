@@ -6,9 +6,11 @@ certificate), 3 when the application's own start-up fails, as uvicorn's.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.config
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -93,6 +95,7 @@ def listen_and_run(application: str, options: SimpleNamespace, log_config: Any) 
     check_certificate(config)
     warn_of_memory_layer(options.workers)
     warn_of_broken_layers()
+    raise_descriptor_limit()
     with Listeners() as listeners:
         for endpoint in endpoints:
             listeners.open(endpoint)
@@ -198,6 +201,13 @@ def tell_trusted(options: SimpleNamespace) -> None:
         logger.info(
             "Forwarded headers are believed from everybody; --forwarded-allow-ips names your proxies only"
         )
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many file descriptors as this process may have: mostly it has 1024 of them until it asks."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a system may name more than it gives
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def channel_layers() -> Mapping[str, Any]:

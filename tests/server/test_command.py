@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -43,6 +44,25 @@ def test_keyboard_interrupt_ends_without_a_word_of_python(tmp_path):
     with serving(tmp_path) as server:
         assert server.stop(signal.SIGINT) == 0
         assert "Traceback" not in server.log
+
+
+@contextlib.contextmanager
+def descriptors(count):
+    """A soft limit of file descriptors, which a process that is started inherits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_as_many_clients_as_the_hard_limit_of_descriptors_allows(tmp_path, loop):
+    with contextlib.ExitStack() as stack:
+        with descriptors(64):
+            server = stack.enter_context(serving(tmp_path, "--loop", loop))
+        for _ in range(80):
+            websocket = stack.enter_context(server.connect())
+        assert echo(websocket) == "hello"
 
 
 def test_a_refused_websocket_is_logged(tmp_path):
