@@ -158,8 +158,8 @@ def get_unix(path, target="/", headers=None):
         return answer(connection, target, headers)
 
 
-def connect_unix(path, target="/"):
-    return unix_connect(str(path), uri=f"ws://localhost{target}", open_timeout=GUARD)
+def connect_unix(path, target="/", **options):
+    return unix_connect(str(path), uri=f"ws://localhost{target}", open_timeout=GUARD, **options)
 
 
 @contextlib.contextmanager
@@ -169,10 +169,18 @@ def serving(
     """A Server for the arguments, on a free TCP port unless they say where to listen."""
     words = [str(argument) for argument in arguments]
     elsewhere = {"-p", "-u", "-e", "--fd", "-b", "--port"} & set(words) or "ATALANTA_PORT" in variables
+    program = command(*([] if elsewhere else ["-p", 0]), *words, application)
+    with started(program, directory, ready, inherit, **variables) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def started(program, directory, ready, inherit=(), **variables):
+    """A Server for the words of a command line, from when its log has the text `ready`."""
     log = Path(directory) / f"server-{time.monotonic_ns()}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            command(*([] if elsewhere else ["-p", 0]), *words, application),
+            program,
             env=environment(**variables),
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -3,13 +3,11 @@
 import importlib.util
 import subprocess
 import sys
-import time
 
 import pytest
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import unix_connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from .running import GUARD, PROJECT, environment, get_unix, until
+from .running import GUARD, PROJECT, connect_unix, environment, get_unix, started
 
 
 def imported(program, **variables):
@@ -39,58 +37,32 @@ def test_options_that_mean_nothing_there_are_refused():
 
 
 @needs_gunicorn
-def test_gunicorn(tmp_path):
+def test_options_in_the_environment_hold_under_gunicorn(tmp_path):
     path = tmp_path / "x.sock"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "-k",
-            "atalanta.workers.AtalantaWorker",
-            "-b",
-            f"unix:{path}",
-            "-w",
-            "2",
-            "--chdir",
-            str(PROJECT),
-            "--no-control-socket",
-            "served:application",
-        ],
-        env=environment(
-            ATALANTA_WEBSOCKET_MAX_MESSAGE_SIZE="10",
-            ATALANTA_WEBSOCKET_COMPRESSION="off",
-            ATALANTA_WEBSOCKET_MAX_REQUEST_SIZE="1000",
-            ATALANTA_HTTP="h11",
-        ),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        until(path.exists, "the socket")
-        until(lambda: get_unix(path)[0] == 200, "an answer")
-        with unix_connect(str(path), uri="ws://localhost/", open_timeout=GUARD) as websocket:
+    words = ["-k", "atalanta.workers.AtalantaWorker", "-b", f"unix:{path}", "-w", "2", "--no-control-socket"]
+    with started(
+        [sys.executable, "-m", "gunicorn", *words, "--chdir", str(PROJECT), "served:application"],
+        tmp_path,
+        ready="Listening at: unix:",
+        ATALANTA_WEBSOCKET_MAX_MESSAGE_SIZE="10",
+        ATALANTA_WEBSOCKET_COMPRESSION="off",
+        ATALANTA_WEBSOCKET_MAX_REQUEST_SIZE="1000",
+        ATALANTA_HTTP="h11",
+    ) as server:
+        assert get_unix(path)[0] == 200
+        with connect_unix(path) as websocket:
             assert "Sec-WebSocket-Extensions" not in websocket.response.headers
             websocket.send("hello")
             assert websocket.recv(timeout=GUARD) == "hello"
             websocket.send("longer than ten")
-            deadline = time.monotonic() + GUARD
-            while websocket.close_code is None and time.monotonic() < deadline:
-                time.sleep(0.02)
+            with pytest.raises(ConnectionClosed):
+                websocket.recv(timeout=GUARD)
             assert websocket.close_code == 1009
         with pytest.raises(InvalidStatus) as refusal:
-            unix_connect(
-                str(path),
-                uri="ws://localhost/",
-                additional_headers={"X-Long": "x" * 1000},
-                open_timeout=GUARD,
-            )
+            connect_unix(path, additional_headers={"X-Long": "x" * 1000})
         assert refusal.value.response.status_code == 431
-    finally:
-        process.terminate()
-        log = process.communicate(timeout=GUARD)[1]
-    assert "(ATALANTA_WEBSOCKET_MAX_MESSAGE_SIZE)" in log
-    assert "(ATALANTA_WEBSOCKET_MAX_REQUEST_SIZE)" in log
+        server.logged("(ATALANTA_WEBSOCKET_MAX_MESSAGE_SIZE)")
+        server.logged("(ATALANTA_WEBSOCKET_MAX_REQUEST_SIZE)")
 
 
 @needs_gunicorn
