@@ -262,7 +262,8 @@ def _remove_stale(path: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
-            probe.connect(path)
+            with contextlib.suppress(BlockingIOError):  # its backlog is full
+                probe.connect(path)
         except ConnectionRefusedError:
             pass
         except OSError as error:

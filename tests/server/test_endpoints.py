@@ -255,6 +255,21 @@ def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(tmp_path):
     assert path.exists()
 
 
+def test_a_unix_socket_whose_server_has_a_full_backlog_is_not_replaced(tmp_path):
+    path = str(tmp_path / "x.sock")
+    with contextlib.ExitStack() as stack:
+        stuck = stack.enter_context(socket.socket(socket.AF_UNIX))
+        stuck.bind(path)
+        stuck.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:  # until its backlog is full
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(path)
+        with pytest.raises(ListenError, match="another server uses it"):
+            open_sockets(Endpoint(path=path))
+
+
 def test_a_file_in_the_place_of_a_unix_socket_is_left_alone(tmp_path):
     path = tmp_path / "precious"
     path.write_text("data")
