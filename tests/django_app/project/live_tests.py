@@ -1,9 +1,11 @@
 """Run by `manage.py test live_tests`, in a process of its own, with each way of starting a child process."""
 
+import multiprocessing
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from channels.testing import ChannelsLiveServerTestCase as TheirLiveServerTestCase
+from django.conf import settings
 from shop.models import Item
 from websockets.sync.client import connect
 
@@ -40,6 +42,16 @@ class Changed(ChannelsLiveServerTestCase):
     serve_static = False
     host = "127.0.0.1"
     server_options = {"server_name": "changed", "websocket_max_message_size": 10}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.addClassCleanup(cls.nothing_is_left, [*settings.ALLOWED_HOSTS])
+        super().setUpClass()
+
+    @staticmethod
+    def nothing_is_left(hosts):
+        assert multiprocessing.active_children() == []
+        assert settings.ALLOWED_HOSTS == hosts
 
     def test_no_static_files(self):
         with self.assertRaises(HTTPError) as refusal:
