@@ -104,9 +104,11 @@ async def test_a_thread_sensitive_context_has_its_own_thread(dispatched):
     assert seen != [await sync_to_async(threading.current_thread)()]
 
 
-def test_below_async_to_sync_it_is_the_callers_thread(dispatched):
+@pytest.mark.parametrize("context", [None, contextvars.Context()], ids=["the caller's context", "a new context"])
+def test_below_async_to_sync_it_is_the_callers_thread(dispatched, context):
     async def main():
-        await dispatched(lambda consumer: seen.append(threading.current_thread()))
+        handled = dispatched(lambda consumer: seen.append(threading.current_thread()))
+        await asyncio.create_task(handled, context=context)
 
     seen = []
     async_to_sync(main)()
@@ -182,9 +184,11 @@ async def test_the_exception_that_is_being_handled(dispatched):
     assert repr(seen) == "[KeyError('outside')]"
 
 
-async def test_what_would_wait_for_itself_is_an_error(dispatched):
+@pytest.mark.parametrize("what", ["sync_to_async", "a handler"])
+async def test_what_would_wait_for_itself_is_an_error(dispatched, what):
     async def inner():
-        await sync_to_async(lambda: None)()
+        waits = sync_to_async(lambda: None)() if what == "sync_to_async" else dispatched(lambda consumer: None)
+        await within_patience(waits)
 
     def handle(consumer):
         loop = asyncio.new_event_loop()
@@ -268,15 +272,14 @@ async def test_an_error_does_not_disturb_the_others(dispatched):
 
 
 async def test_an_executor_that_is_shut_down_is_an_error_each_time(dispatched, monkeypatch):
-    executor = ThreadPoolExecutor(1)
+    executor, log = ThreadPoolExecutor(1), []
     executor.shutdown()
     with monkeypatch.context() as patch:
         patch.setattr(SyncToAsync, "single_thread_executor", executor)
         for _ in range(2):
             with pytest.raises(RuntimeError, match="after shutdown"):
                 # A task, as asgiref leaves its mark in the context.
-                await within_patience(asyncio.ensure_future(dispatched(lambda consumer: None)))
-    log = []
+                await within_patience(asyncio.ensure_future(dispatched(lambda consumer: log.append("refused"))))
     await within_patience(dispatched(lambda consumer: log.append("works again")))
     assert log == ["works again"]
 
