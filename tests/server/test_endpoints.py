@@ -105,7 +105,7 @@ DEFAULT = Endpoint(host="127.0.0.1", port=8000)
     ],
 )
 def test_options_combine_as_in_daphne(given, endpoints):
-    """ASGI.md, daphne's CLI: 127.0.0.1:8000 only if nothing else is bound; a host alone gets port 8000."""
+    """127.0.0.1:8000 only if nothing else is bound; a host alone gets port 8000."""
     assert endpoints_of(merged(given)) == endpoints
 
 
@@ -200,9 +200,10 @@ def test_a_name_of_which_one_address_is_in_use_is_refused_and_the_other_is_free_
         port = other.getsockname()[1]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: found)
-        with pytest.raises(ListenError, match=f"cannot listen on both port {port}: it is in use"):
+        with pytest.raises(ListenError, match=f"cannot listen on both port {port}: it is in use") as refused:
             open_sockets(Endpoint(host="both", port=port))
         monkeypatch.undo()
+        assert refused.traceback, "which would keep an open socket alive"
         (again,) = open_sockets(Endpoint(host="127.0.0.1", port=port))
         again.close()
 
@@ -221,7 +222,7 @@ def test_why_a_port_cannot_be_had(number, reason):
 
 def test_a_unix_socket_gets_its_mode_and_is_removed(tmp_path):
     path = tmp_path / "x.sock"
-    for mode, expected in ((None, 0o666), (0o600, 0o600)):
+    for mode, expected in ((None, 0o666), (0o600, 0o600), (0, 0)):
         with Listeners() as listeners:
             listeners.open(Endpoint(path=str(path), mode=mode))
             assert [describe(opened, False) for opened in listeners.sockets] == [f"unix:{path}"]

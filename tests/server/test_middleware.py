@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import functools
+import io
 import os
 import sys
 
 import pytest
+from daphne.access import AccessLogGenerator
 
 from atalanta.middleware import AccessLog, CleanHeaders, HttpTimeout, LogActions, Mounted
 from atalanta.rate_limited import RateLimited
@@ -150,6 +152,15 @@ def test_an_access_log_that_cannot_be_written_costs_no_request(monkeypatch, capl
     assert record.getMessage() == "cannot write the access log: Broken pipe"
 
 
+@pytest.mark.parametrize(("status", "size"), [(200, 11), (304, 0)])
+def test_a_request_has_daphnes_line_in_the_access_log(status, size):
+    ours, theirs = io.StringIO(), io.StringIO()
+    details = {"client": "192.0.2.1:5000", "method": "GET", "path": "/a?b=c", "status": status, "size": size}
+    AccessLog(ours)("http", "complete", details)
+    AccessLogGenerator(theirs)("http", "complete", details)
+    assert [line.getvalue().partition("]")[2] for line in (ours, theirs)] == [f' "GET /a?b=c" {status} {size or "-"}\n'] * 2
+
+
 def test_a_line_of_the_access_log_is_there_at_once():
     """Also in a pipe, which Python would fill first."""
     reader, writer = os.pipe()
@@ -194,7 +205,7 @@ def test_what_follows_a_response_is_not_timed():
     assert ended
 
 
-def test_the_last_part_of_a_response_that_is_sent_too_late():
+def test_the_last_part_of_a_response_goes_out_when_the_time_is_over_too():
     """By an application that catches its cancellation, and by a task that it has left behind."""
     sent, tasks = [], []
 
