@@ -154,11 +154,12 @@ def test_loops_and_threads(tmp_path, loop):
             assert server.get("/threads")[2] == b"3"
 
 
-def test_precedence_and_the_file_of_variables(tmp_path):
-    """The command line, the environment, the settings that the application itself selects."""
-    (tmp_path / "variables").write_text("SERVED_VALUE=from-file\nATALANTA_ROOT_PATH=/from-file\n")
+def test_the_command_line_goes_before_the_environment_its_file_and_the_settings(tmp_path):
+    """The settings are those that the application itself selects."""
+    variables = tmp_path / "variables"
+    variables.write_text("SERVED_VALUE=from-file\nATALANTA_ROOT_PATH=/from-file\n")
     with serving(
-        tmp_path, "--env-file", tmp_path / "variables", application="shop:application", ATALANTA_PORT="0"
+        tmp_path, application="shop:application", ATALANTA_PORT="0", ATALANTA_ENV_FILE=str(variables)
     ) as server:
         status, headers, body = server.get("/")
         assert headers["server"] == "from-settings"
@@ -169,10 +170,12 @@ def test_precedence_and_the_file_of_variables(tmp_path):
             with contextlib.suppress(Exception):
                 websocket.recv(timeout=GUARD)
             assert websocket.close_code == 1009
+    words = ["-s", "from-line", "--env-file", variables]
     with serving(
-        tmp_path, "-s", "from-line", application="shop:application", ATALANTA_SERVER_NAME="from-environment"
+        tmp_path, *words, application="shop:application", ATALANTA_SERVER_NAME="from-environment"
     ) as server:
         assert server.get()[1]["server"] == "from-line"
+        assert server.get("/environment")[2] == b"from-file"
 
 
 def test_factory(tmp_path):

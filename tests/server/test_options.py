@@ -102,6 +102,7 @@ def test_values_in_the_environment(name, text, value):
         ("websocket_max_fragments", "9" * 19, f"more than {2**63 - 1}"),
         ("fd", "2147483648", "more than 2147483647"),
         ("workers", "1.5", "not a whole number"),
+        ("backlog", "0", "less than 1"),
         ("ping_interval", "soon", "not a number of seconds"),
         ("ping_interval", "nan", "not a number of seconds"),
         ("ping_timeout", "inf", "not a number of seconds"),
@@ -119,6 +120,11 @@ def test_values_in_the_environment(name, text, value):
         ("websocket_max_request_size", "0", "less than 1"),
         ("websocket_max_connections", "0", "less than 1"),
         ("websocket_retry_after", "-1", "less than 0"),
+        ("websocket_retry_after", "86401", "more than 86400"),
+        ("websocket_compression_window_bits", "8", "less than 9"),
+        ("websocket_compression_window_bits", "16", "more than 15"),
+        ("websocket_compression_level", "10", "more than 9"),
+        ("verbosity", "4", "more than 3"),
         ("request_timeout", "-1", "less than 0"),
         ("http", "zttp", "none of auto, httptools, h11"),
     ],
@@ -139,7 +145,13 @@ def test_wrong_values_end_the_parser_with_status_2_and_one_line(name, capsys):
 
 @pytest.mark.parametrize(
     ("flag", "meant"),
-    [("--verb", "--verbosity"), ("--ping-t=3", "--ping-timeout"), ("--pign-interval", "--ping-interval")],
+    [
+        ("--verb", "--verbosity"),
+        ("--ping-t=3", "--ping-timeout"),
+        ("--pign-interval", "--ping-interval"),
+        ("--ssl-k", "--ssl-keyfile or --ssl-keyfile-password"),
+        ("--ssl", "--ssl-certfile or --ssl-keyfile or --ssl-keyfile-password"),
+    ],
 )
 def test_a_flag_that_is_unknown_is_answered_with_the_one_that_was_meant(flag, meant, capsys):
     with pytest.raises(SystemExit) as exit:
@@ -147,6 +159,12 @@ def test_a_flag_that_is_unknown_is_answered_with_the_one_that_was_meant(flag, me
     assert exit.value.code == 2
     name = flag.partition("=")[0]
     assert f"unrecognized arguments: {name}; did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_all_words_that_are_too_many_are_named(capsys):
+    with pytest.raises(SystemExit):
+        parse("another:application", "more")
+    assert "unrecognized arguments: more module:application (see" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

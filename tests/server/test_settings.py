@@ -1,6 +1,7 @@
 """What the options become: settings of WebSockets, names in log lines, and the class for HTTP."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -47,6 +48,28 @@ from .project.served import application
 def test_an_option_sets_its_setting(option, value, setting, set_to):
     assert getattr(settings_of({option: value}), setting) == set_to
     assert getattr(settings_of(vars(merged({option: value}))), setting) == set_to
+
+
+@pytest.mark.parametrize(
+    ("options", "attribute", "set_to"),
+    [
+        ({"backlog": 7}, "backlog", 7),
+        ({"timeout_keep_alive": 7}, "timeout_keep_alive", 7),
+        ({"timeout_graceful_shutdown": 7}, "timeout_graceful_shutdown", 7),
+        ({"limit_concurrency": 7}, "limit_concurrency", 7),
+        ({"max_requests": 7}, "limit_max_requests", 7),
+        ({"ssl_ciphers": "AES256", "ssl_certfile": "c"}, "ssl_ciphers", "AES256"),
+        ({"reload": True, "reload_dir": ["/"]}, "reload_dirs", [Path("/")]),
+    ],
+)
+def test_an_option_sets_uvicorns(options, attribute, set_to):
+    assert getattr(Config("module:application", merged(options)), attribute) == set_to
+
+
+@pytest.mark.parametrize("setting", ["level", "memory_level", "threshold"])
+def test_an_option_sets_that_of_the_compression(setting):
+    config = Config("module:application", merged({f"websocket_compression_{setting}": 3}))
+    assert getattr(config.compression, setting) == 3
 
 
 def test_settings_without_an_option_that_is_given_keep_their_defaults():
