@@ -8,7 +8,7 @@ import os
 
 import uvicorn
 
-from .client import Client
+from .client import Client, request
 
 WS = os.environ.get("ATALANTA_TEST_WS", "atalanta:WebSocketProtocol")
 HTTP = os.environ.get("ATALANTA_TEST_HTTP", "auto")
@@ -193,8 +193,6 @@ class Serving:
 
     async def asked(self, target="/", headers=(), **options):
         """(client, call): the request is sent, the application has been called and has done nothing yet."""
-        from .client import request
-
         client = await self.open(**options)
         await client.write(request(target, headers))
         return client, await self.app.next()

@@ -77,7 +77,7 @@ def test_endpoint_strings_that_are_refused(text, reason):
         parse_endpoint(text)
 
 
-def test_sockets_of_systemd(monkeypatch):
+def test_an_index_of_systemd_is_the_descriptor_three_further_on(monkeypatch):
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     monkeypatch.setenv("LISTEN_FDS", "2")
     assert parse_endpoint("systemd:domain=INET:index=1") == Endpoint(fileno=4)
@@ -152,7 +152,7 @@ def test_a_free_port_is_bound_and_described():
             open_sockets(Endpoint(host="127.0.0.1", port=port))
 
 
-def test_ipv6():
+def test_an_ipv6_socket_leaves_the_port_of_ipv4_free():
     if not socket.has_ipv6:
         pytest.skip("this Python has no IPv6")
     try:

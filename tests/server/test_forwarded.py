@@ -62,7 +62,7 @@ def test_with_everybody_trusted_the_client_is_daphnes(headers):
         (b"", "websocket", "http"),
     ],
 )
-def test_scheme(proto, kind, scheme):
+def test_the_scheme_is_that_of_the_kind_of_connection(proto, kind, scheme):
     assert applied([(b"x-forwarded-proto", proto)], kind=kind) == (("10.0.0.9", 5), scheme)
 
 
@@ -115,11 +115,11 @@ def test_headers_of_other_names():
         ("[2001:db8::1", ("2001:db8::1", 0)),
     ],
 )
-def test_addresses_with_ports(text, expected):
+def test_an_address_may_come_with_its_port(text, expected):
     assert split_port(text) == expected
 
 
-def test_names_that_are_no_addresses():
+def test_names_that_are_no_addresses_are_refused():
     with pytest.raises(ValueError, match="proxy.example"):
         TrustedPeers(["proxy.example"])
     assert "not an address" not in TrustedPeers(["10.0.0.0/8"])
