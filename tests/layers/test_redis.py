@@ -48,6 +48,20 @@ async def test_everything_serializable_arrives_as_it_was(make_layer):
         assert await take(here, channel) == [message]
 
 
+async def test_keys_that_are_no_strings_arrive(make_layer):
+    """As on the in-memory layer."""
+    here, there = make_layer(), make_layer()
+    message = {"type": "votes", 7: 1, "nested": {1: "int", 1.5: "float", None: "none", False: "bool", b"b": "bytes"}}
+    channel = await here.new_channel()
+    await here.group_add("group", channel)
+    for layer in (here, there):
+        await layer.send(channel, message)
+        await layer.group_send("group", message)
+        await layer.send("plain", message)
+        assert await take(here, channel, 2) == [message, message]
+        assert await take(here, "plain") == [message]
+
+
 @pytest.mark.parametrize("sender", ["own", "other"])
 async def test_what_cannot_be_serialized_raises_at_the_sender(make_layer, sender):
     here, there = make_layer(), make_layer()

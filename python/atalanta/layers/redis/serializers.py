@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import secrets
@@ -18,7 +19,8 @@ def _msgpack() -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
         raise ImportError(
             'serializer_format "msgpack" needs the package msgpack: pip install msgpack, or use "json"'
         ) from error
-    return msgpack.packb, msgpack.unpackb
+    # Senders may use any keys that msgpack takes: numbers, say, as in {"votes": {7: 3}}.
+    return msgpack.packb, functools.partial(msgpack.unpackb, strict_map_key=False)
 
 
 def _json() -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
