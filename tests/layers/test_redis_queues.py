@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 
 import pytest
 from channels.exceptions import ChannelFull
@@ -28,6 +29,14 @@ async def test_messages_wait_for_a_worker(make_layer):
         await sender.send("worker", {"type": "x", "n": number})
     await sender.close()
     assert [message["n"] for message in await take(make_layer(), "worker", 10)] == list(range(10))
+
+
+async def test_a_plain_channel_named_like_those_of_channels_redis_pub_sub(make_layer):
+    """Its messages wait in a queue as well: nobody listens to such a name."""
+    sender, worker = make_layer(), make_layer()
+    channel = f"{sender.prefix}.job.{uuid.uuid4().hex}"
+    await sender.send(channel, MESSAGE)
+    assert await take(worker, channel) == [MESSAGE]
 
 
 async def test_a_waiting_worker_gets_what_is_sent(make_layer):

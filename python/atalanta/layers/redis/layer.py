@@ -148,8 +148,9 @@ class RedisChannelLayer(ChannelLayer):
 
     async def _send_plain(self, channel: str, message: dict[str, Any]) -> None:
         if self._neighbours.is_pubsub_channel(channel):
-            await self._publish(channel, self._published.serialize(message))
-            return
+            # A plain channel may have such a name too: then nobody listens.
+            if await self._publish(channel, self._published.serialize(message)):
+                return
         key = self.prefix + channel
         queue = self._here().queue_for(key)
         if not await queue.send(key, self._queued.serialize(message), self.get_capacity(channel)):

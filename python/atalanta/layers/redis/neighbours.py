@@ -41,7 +41,7 @@ class Neighbours:
         self._since = time.time() + 1
 
     def is_pubsub_channel(self, channel: str) -> bool:
-        """Whether a name without "!" is one that channels_redis's pub/sub layer has made."""
+        """Whether channels_redis's pub/sub layer may have made a name without "!"."""
         return self._pubsub_channel.match(channel) is not None
 
     def refuse_core_channel(self, channel: str) -> None:
