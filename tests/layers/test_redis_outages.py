@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 
 import pytest
 import redis.exceptions
@@ -121,8 +122,9 @@ async def test_workers_that_were_busy_in_an_outage(make_layer, own_redis):
     assert await asyncio.wait_for(receiving, DEADLINE) == MESSAGE
 
 
-async def forgetful(server, seconds):
-    """A router in front of Redis that resets connections on which a client was silent for so many seconds."""
+async def router(server, *, seconds=math.inf, command=None):
+    """In front of Redis: resets connections on which a client was silent for so many seconds, or that bring
+    a command."""
 
     async def forward(reader, writer):
         from_redis, to_redis = await asyncio.open_unix_connection(server.socket)
@@ -138,6 +140,8 @@ async def forgetful(server, seconds):
                 data = await reader.read(65536)
                 if not data or asyncio.get_running_loop().time() - waited_since > seconds:
                     break
+                if command is not None and command in data:
+                    break
                 to_redis.write(data)
         finally:
             answers.cancel()
@@ -148,14 +152,23 @@ async def forgetful(server, seconds):
 
 
 async def test_a_connection_without_traffic_is_kept(make_layer, own_redis):
-    async with await forgetful(own_redis(), 1.5) as router:
-        port = router.sockets[0].getsockname()[1]
+    async with await router(own_redis(), seconds=1.5) as between:
+        port = between.sockets[0].getsockname()[1]
         layer = make_layer(f"redis://127.0.0.1:{port}?socket_timeout=0.5")
         channel = await layer.new_channel()
         await layer.group_add("group", channel)
         await asyncio.sleep(2)
         await layer.group_send("group", MESSAGE)
         assert await take(layer, channel) == MESSAGE
+        await layer.close()
+
+
+async def test_lost_right_after_a_group_message(make_layer, own_redis):
+    """The message has been sent: an error would have it sent again."""
+    async with await router(own_redis(), command=b"ZCOUNT") as between:
+        port = between.sockets[0].getsockname()[1]
+        layer = make_layer(f"redis://127.0.0.1:{port}")
+        await layer.group_send("group", MESSAGE)
         await layer.close()
 
 

@@ -13,7 +13,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 if TYPE_CHECKING:
     from atalanta.layers.redis.connections import LoopConnections
@@ -85,10 +85,15 @@ class Neighbours:
         if now < self._next_look:
             return
         self._next_look = now + LOOK_INTERVAL
+        try:
+            found = await self._is_core_group(connections, group)
+        except (RedisError, OSError):
+            return  # the message has been sent: an error would have it sent again
+        if not found:
+            return
         if not receivers:
-            await self.refuse_core_group(connections, group)
-        elif await self._is_core_group(connections, group):
-            logger.warning("%s", self._about_core_group(group))
+            raise RuntimeError(self._about_core_group(group))
+        logger.warning("%s", self._about_core_group(group))
 
     async def look_for_pubsub_layers(self, connections: LoopConnections) -> None:
         """Warn, once, if processes on channels_redis's pub/sub layer listen below the prefix."""
