@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import math
 import re
 import time
 
@@ -43,13 +44,13 @@ async def test_a_layer_without_group_send_says_so():
 
 
 @pytest.mark.parametrize("name", ["expiry", "group_expiry"])
-@pytest.mark.parametrize("value", [0, -1, "60", None])
+@pytest.mark.parametrize("value", [0, -1, "60", None, math.nan])
 def test_a_time_that_cannot_be_is_an_error_at_once(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected a number above 0, got {value!r}"):
         InMemoryChannelLayer(**{name: value})
 
 
-@pytest.mark.parametrize("value", [0, -1, "60", None, 1.5])
+@pytest.mark.parametrize("value", [0, -1, "60", None, 1.5, 2**63])
 def test_a_capacity_that_cannot_be_is_an_error_at_once(value):
     for name, setting in (
         ("capacity", {"capacity": value}),
@@ -57,6 +58,18 @@ def test_a_capacity_that_cannot_be_is_an_error_at_once(value):
     ):
         with pytest.raises(ValueError, match=f"{name}: expected a whole number above 0, got {value!r}"):
             InMemoryChannelLayer(**setting)
+
+
+@pytest.mark.parametrize("value", [[("a*", 1)], "a*", 5])
+def test_capacities_that_are_no_dictionary_are_an_error_at_once(value):
+    with pytest.raises(ValueError, match="channel_capacity: expected a dictionary, got"):
+        InMemoryChannelLayer(channel_capacity=value)
+
+
+@pytest.mark.parametrize("key", [5, None, b"a*", ("a", "b"), re.compile(b"a")])
+def test_capacities_of_what_is_no_name_are_an_error_at_once(key):
+    with pytest.raises(ValueError, match=re.escape(f"as keys, got {key!r}")):
+        InMemoryChannelLayer(channel_capacity={key: 1})
 
 
 @pytest.mark.parametrize(
@@ -243,12 +256,14 @@ async def test_what_has_expired_leaves_room_for_others():
     assert [(await layer.receive("channel"))["type"] for _ in range(2)] == ["first", "second"]
 
 
-@pytest.mark.parametrize("expiry", [0, -1])
+@pytest.mark.parametrize("expiry", [0, -1, math.nan])
 async def test_an_expiry_that_cannot_be_is_an_error_and_nothing_is_sent(expiry):
     layer = InMemoryChannelLayer()
     await layer.group_add("group", "channel")
     with pytest.raises(ValueError, match=f"expiry: expected seconds above 0, got {expiry}"):
         await layer.group_send("group", {}, expiry=expiry)
+    with pytest.raises(ValueError, match=f"expiry: expected seconds above 0, got {expiry}"):
+        await layer.group_send("nobody", {}, expiry=expiry)
     with pytest.raises(ValueError, match=f"expiry: expected seconds above 0, got {expiry}"):
         await layer.send("channel", {}, expiry=expiry)
     assert layer.channels == {}

@@ -1,6 +1,7 @@
 """What every channel layer of ours has: Channels' settings, name rules, drops that are counted and logged."""
 
 import logging
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from re import Pattern
@@ -20,6 +21,29 @@ EXPIRY_KEY = "__expiry__"
 
 # The other one is channels_redis's. What travels with a message in Redis is no part of it on any layer.
 RESERVED_KEYS = ("__asgi_channel__", EXPIRY_KEY)
+
+
+def require_capacity(name: str, messages: Any) -> None:
+    """Raise ValueError unless this can be a capacity, in messages."""
+    if not isinstance(messages, int) or not 0 < messages <= sys.maxsize:
+        raise ValueError(f"{name}: expected a whole number above 0, got {messages!r}")
+
+
+def require_capacities(channel_capacity: Any) -> None:
+    """Raise ValueError unless these are capacities by globs or patterns of channel names."""
+    if not isinstance(channel_capacity, Mapping):
+        raise ValueError(f"channel_capacity: expected a dictionary, got {channel_capacity!r}")
+    for key, messages in channel_capacity.items():
+        text = key.pattern if isinstance(key, Pattern) else key
+        if not isinstance(text, str):
+            raise ValueError(f"channel_capacity: expected globs or patterns of names as keys, got {key!r}")
+        require_capacity(f"channel_capacity[{key!r}]", messages)
+
+
+def require_expiry(expiry: float | None) -> None:
+    """Raise ValueError for a message's own expiry that is no time."""
+    if expiry is not None and not expiry > 0:
+        raise ValueError(f"expiry: expected seconds above 0, got {expiry!r}")
 
 
 class ChannelLayer(BaseChannelLayer):
@@ -46,12 +70,10 @@ class ChannelLayer(BaseChannelLayer):
     ) -> None:
         super().__init__(expiry=expiry, capacity=capacity)  # type: ignore[no-untyped-call]
         for name, seconds in (("expiry", expiry), ("group_expiry", group_expiry)):
-            if not isinstance(seconds, (int, float)) or seconds <= 0:
+            if not isinstance(seconds, (int, float)) or not seconds > 0:  # NaN is not
                 raise ValueError(f"{name}: expected a number above 0, got {seconds!r}")
-        capacities = {f"channel_capacity[{key!r}]": value for key, value in (channel_capacity or {}).items()}
-        for name, messages in {"capacity": capacity, **capacities}.items():
-            if not isinstance(messages, int) or messages <= 0:
-                raise ValueError(f"{name}: expected a whole number above 0, got {messages!r}")
+        require_capacity("capacity", capacity)
+        require_capacities(channel_capacity or {})
         self.group_expiry = group_expiry
         self.channel_capacity = self.compile_capacities(channel_capacity or {})
         self.local = self.new_local()

@@ -5,7 +5,7 @@ from typing import Any
 from channels.exceptions import ChannelFull
 
 from atalanta._core import Mailbox
-from atalanta.layers.base import ChannelLayer
+from atalanta.layers.base import ChannelLayer, require_expiry
 from atalanta.layers.local import readers_resumed
 
 
@@ -71,6 +71,7 @@ class InMemoryChannelLayer(ChannelLayer):
         """Send a copy to every member; those over capacity miss it. `expiry` as for `send`."""
         self.require_message(message)
         self.require_valid_group_name(group)
+        require_expiry(expiry)
         delivered, dropped = await self.local.deliver(group, message, expiry)
         if dropped:
             self.note_dropped(dropped, f"members of group {group}")

@@ -17,7 +17,7 @@ from channels.exceptions import ChannelFull
 from redis.exceptions import TimeoutError
 
 from atalanta._core import Mailbox
-from atalanta.layers.base import EXPIRY_KEY, ChannelLayer
+from atalanta.layers.base import EXPIRY_KEY, ChannelLayer, require_expiry
 from atalanta.layers.local import readers_resumed
 from atalanta.layers.redis.connections import LoopConnections, close_with_loop
 from atalanta.layers.redis.hosts import Host, decode_hosts
@@ -37,11 +37,8 @@ _held_by_parent: list[Any] = []
 
 def with_expiry(message: dict[str, Any], expiry: float | None) -> dict[str, Any]:
     """What is published for a message. Raises ValueError for an expiry that is no time."""
-    if expiry is None:
-        return message
-    if not expiry > 0:
-        raise ValueError(f"expiry: expected seconds above 0, got {expiry!r}")
-    return {**message, EXPIRY_KEY: expiry}
+    require_expiry(expiry)
+    return message if expiry is None else {**message, EXPIRY_KEY: expiry}
 
 
 class RedisChannelLayer(ChannelLayer):
