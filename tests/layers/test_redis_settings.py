@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import traceback
 
 import pytest
 import trustme
@@ -45,19 +46,46 @@ async def exchange(here, there):
         ({"hosts": ["localhost:6379"]}, ValueError, r"hosts\[0\].*redis://"),
         ({"hosts": [{"host": "localhost", "prot": 6379}]}, ValueError, r"hosts\[0\].*prot"),
         ({"hosts": [{"master_name": "m"}]}, ValueError, r"hosts\[0\].*sentinels"),
+        ({"hosts": 6379}, ValueError, "hosts must be a list"),
+        ({"hosts": [b"redis://localhost"]}, ValueError, r"hosts\[0\].*got bytes"),
+        ({"hosts": [{"address": None}]}, ValueError, r"hosts\[0\].*address must be a text, got NoneType"),
+        ({"hosts": [{"address": 6379}]}, ValueError, r"hosts\[0\].*address must be a text, got int"),
+        ({"hosts": ["unix://"]}, ValueError, r"hosts\[0\].*no path of a socket"),
+        ({"hosts": [(None, 6379)]}, ValueError, r"hosts\[0\].*host must be a text, got None"),
+        ({"hosts": [("localhost", 65536)]}, ValueError, r"hosts\[0\].*no port 65536"),
+        ({"hosts": ["redis://localhost:port"]}, ValueError, r"hosts\[0\].*port of address"),
+        ({"hosts": [{"host": "localhost", "socket_timeout": -1}]}, ValueError, r"hosts\[0\].*socket_timeout"),
+        ({"hosts": ["redis://localhost?socket_timeout=nan"]}, ValueError, r"hosts\[0\].*socket_timeout"),
+        ({"hosts": [{"startup_nodes": [("localhost", 7000)]}]}, ValueError, r"hosts\[0\].*startup_nodes"),
+        ({"hosts": [{"master_name": "m", "sentinels": []}]}, ValueError, r"hosts\[0\].*list of \(host, port\)"),
+        ({"hosts": [{"master_name": "m", "sentinels": ["a:1"]}]}, ValueError, r"hosts\[0\].*list of \(host, port\)"),
         ({"prefix": b"asgi"}, TypeError, "prefix"),
+        ({"expiry": float("inf")}, ValueError, "expiry"),
+        ({"expiry": 1e300}, ValueError, "expiry"),
         ({"expiry": 0}, ValueError, "expiry"),
         ({"capacity": None}, ValueError, "capacity"),
         ({"group_expiry": "a day"}, ValueError, "group_expiry"),
         ({"random_prefix_length": "12"}, TypeError, "random_prefix_length"),
         ({"serializer_format": "pickle"}, ValueError, "serializer_format 'pickle'.*json, msgpack"),
+        ({"serializer_format": ["json"]}, ValueError, r"serializer_format \['json'\]"),
         ({"symmetric_encryption_keys": "secret"}, ValueError, "symmetric_encryption_keys must be a list"),
+        ({"symmetric_encryption_keys": ""}, ValueError, "symmetric_encryption_keys must be a list"),
+        ({"symmetric_encryption_keys": {"secret"}}, ValueError, "symmetric_encryption_keys must be a list"),
+        ({"symmetric_encryption_keys": ["secret", ""]}, ValueError, r"symmetric_encryption_keys\[1\] is empty"),
+        ({"symmetric_encryption_keys": [None]}, ValueError, r"symmetric_encryption_keys\[0\].*NoneType"),
         ({"host": ["redis://localhost"]}, TypeError, "'host'"),
     ],
 )
 def test_a_wrong_setting_is_named(setting, error, message):
     with pytest.raises(error, match=message):
         RedisChannelLayer(**setting)
+
+
+@pytest.mark.parametrize("password", ["se/cret", "se#cret", "se?cret"])
+def test_a_password_with_characters_that_end_it_is_not_shown(password):
+    with pytest.raises(ValueError, match="percent-encode") as caught:
+        RedisChannelLayer(hosts=[f"redis://:{password}@localhost:6379"])
+    assert "'se" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

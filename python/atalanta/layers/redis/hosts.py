@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import binascii
 import contextlib
+import math
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis import asyncio as redis_asyncio
 from redis.exceptions import RedisError
@@ -19,7 +22,7 @@ def decode_hosts(hosts: Any) -> list[dict[str, Any]]:
     """The entries of `hosts` as redis-py's keyword arguments; ValueError names the entry that is wrong."""
     if not hosts:
         return [{"address": DEFAULT_ADDRESS}]
-    if isinstance(hosts, (str, bytes, dict)):
+    if isinstance(hosts, (str, bytes, dict)) or not isinstance(hosts, Iterable):
         raise ValueError("hosts must be a list of Redis servers, even if there is only one")
     result = []
     for index, entry in enumerate(hosts):
@@ -32,7 +35,9 @@ def decode_hosts(hosts: Any) -> list[dict[str, Any]]:
         elif isinstance(entry, str):
             result.append({"address": entry})
         else:
-            raise ValueError(f"hosts[{index}] must be an address, (host, port) or a dict, got {entry!r}")
+            # Its type only: an address may have a password.
+            kind = type(entry).__name__
+            raise ValueError(f"hosts[{index}] must be an address, (host, port) or a dict, got {kind}")
     return result
 
 
@@ -51,19 +56,37 @@ class Host:
         self._settings = settings
         self.index = index
         try:
+            require_usable(settings)
             connection = make_pool(settings).make_connection()
-            self.timeout = float(connection.socket_timeout or DEFAULT_TIMEOUT)
+            self._place = self._describe(connection)
+            self.timeout = self._timeout_of(connection)
         except (TypeError, ValueError, KeyError, RedisError) as error:
             raise ValueError(f"hosts[{index}] is not usable: {error}") from error
-        if "socket_timeout" not in settings and "socket_timeout=" not in settings.get("address", ""):
-            self.timeout = DEFAULT_TIMEOUT
-        self._place = self._describe(connection)
 
     def _describe(self, connection: Any) -> str:
         if "master_name" in self._settings:
             return f"Sentinel master {self._settings['master_name']}"
         path = getattr(connection, "path", None)
-        return path or f"{connection.host}:{connection.port}"
+        if path is not None:
+            if not path:
+                raise ValueError("there is no path of a socket, as in unix:///run/redis.sock")
+            return str(path)
+        if not isinstance(connection.host, str):
+            raise ValueError(f"the host must be a text, got {connection.host!r}")
+        if not 0 < connection.port < 65536:
+            raise ValueError(f"there is no port {connection.port}")
+        return f"{connection.host}:{connection.port}"
+
+    def _timeout_of(self, connection: Any) -> float:
+        address = self._settings.get("address") or ""
+        if "socket_timeout" not in self._settings and "socket_timeout=" not in address:
+            return DEFAULT_TIMEOUT  # redis-py's own is another
+        if connection.socket_timeout is None:
+            return DEFAULT_TIMEOUT
+        timeout = float(connection.socket_timeout)
+        if not 0 < timeout < math.inf:
+            raise ValueError(f"socket_timeout must be seconds above 0, got {timeout:g}")
+        return timeout
 
     def __str__(self) -> str:
         """The place, for logs and errors: never with a password."""
@@ -72,6 +95,29 @@ class Host:
     def pool(self) -> redis_asyncio.ConnectionPool:
         """What makes connections on the running loop (and asks the sentinels, where there are some)."""
         return make_pool(self._settings)
+
+
+def require_usable(settings: dict[str, Any]) -> None:
+    """Raise ValueError for what redis-py takes in silence, or refuses with words that do not help."""
+    address = settings.get("address")
+    if "address" in settings and not isinstance(address, str):
+        raise ValueError(f"address must be a text, got {type(address).__name__}")
+    if address is not None:
+        try:
+            _ = urlsplit(address).port
+        except ValueError:
+            # Its words would name what may be a part of the password.
+            raise ValueError(
+                "the port of address is not one; in a password, percent-encode characters such as /, # and ?"
+            ) from None
+    if settings.get("master_name") is not None:
+        sentinels = settings["sentinels"]
+        if isinstance(sentinels, str) or not sentinels or not all(map(is_host_and_port, sentinels)):
+            raise ValueError("sentinels must be a list of (host, port)")
+
+
+def is_host_and_port(entry: Any) -> bool:
+    return isinstance(entry, (tuple, list)) and len(entry) == 2
 
 
 def make_pool(settings: dict[str, Any]) -> redis_asyncio.ConnectionPool:

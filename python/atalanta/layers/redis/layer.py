@@ -29,6 +29,9 @@ logger = logging.getLogger("atalanta.layers")
 # Between a channel's name and the message, in what is published to a process. No name has it.
 SEPARATOR = b"\0"
 
+# Seconds. Redis counts in milliseconds since 1970, in 63 bits.
+LONGEST_EXPIRY = 10**12
+
 # Layers of this process, and what they held before a fork: connections of the parent, not to be touched by
 # the child.
 _layers: weakref.WeakSet[RedisChannelLayer] = weakref.WeakSet()
@@ -70,6 +73,8 @@ class RedisChannelLayer(ChannelLayer):
         on_reconnect: str | None = None,
     ) -> None:
         super().__init__(expiry, group_expiry, capacity, channel_capacity)
+        if expiry > LONGEST_EXPIRY:
+            raise ValueError(f"expiry: Redis takes at most {LONGEST_EXPIRY} seconds, got {expiry!r}")
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a string, got {prefix!r}")
         if not isinstance(random_prefix_length, int):

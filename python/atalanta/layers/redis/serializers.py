@@ -33,10 +33,21 @@ FORMATS = {"msgpack": _msgpack, "json": _json}
 
 def make_cipher(keys: Sequence[str | bytes] | None) -> Any:
     """A MultiFernet of the keys: the first encrypts, all decrypt. None without keys."""
-    if not keys:
+    if keys is None:
         return None
     if isinstance(keys, (str, bytes)):
         raise ValueError("symmetric_encryption_keys must be a list of possible keys, not one string")
+    if not isinstance(keys, Sequence):
+        raise ValueError(f"symmetric_encryption_keys must be a list of keys, got {type(keys).__name__}")
+    for index, key in enumerate(keys):
+        if not isinstance(key, (str, bytes)):
+            raise ValueError(
+                f"symmetric_encryption_keys[{index}] must be a str or bytes, got {type(key).__name__}"
+            )
+        if not key.strip():
+            raise ValueError(f"symmetric_encryption_keys[{index}] is empty, which is no secret")
+    if not keys:
+        return None
     try:
         from cryptography.fernet import Fernet, MultiFernet
     except ImportError as error:
@@ -119,13 +130,13 @@ def make_serializer(
     expiry: float | None = None,
 ) -> Serializer | CustomSerializer:
     """The serializer for the setting serializer_format. ValueError when there is none of that name."""
-    custom = _registered(format)
+    custom = _registered(format) if isinstance(format, str) else None
     if custom is not None:
         options: dict[str, Any] = {"symmetric_encryption_keys": symmetric_encryption_keys}
         if random_prefix_length:
             options |= {"random_prefix_length": random_prefix_length, "expiry": expiry}
         return CustomSerializer(custom(**options))
-    if format not in FORMATS:
+    if format not in tuple(FORMATS):
         raise ValueError(
             f"serializer_format {format!r} is not known: use one of {', '.join(sorted(FORMATS))}, "
             "or register it with channels_redis.serializers.registry"
