@@ -57,8 +57,9 @@ async def exchange(here, there):
         ({"hosts": [{"host": "localhost", "socket_timeout": -1}]}, ValueError, r"hosts\[0\].*socket_timeout"),
         ({"hosts": ["redis://localhost?socket_timeout=nan"]}, ValueError, r"hosts\[0\].*socket_timeout"),
         ({"hosts": [{"startup_nodes": [("localhost", 7000)]}]}, ValueError, r"hosts\[0\].*startup_nodes"),
-        ({"hosts": [{"master_name": "m", "sentinels": []}]}, ValueError, r"hosts\[0\].*list of \(host, port\)"),
-        ({"hosts": [{"master_name": "m", "sentinels": ["a:1"]}]}, ValueError, r"hosts\[0\].*list of \(host, port\)"),
+        ({"hosts": [{"master_name": "m", "sentinels": []}]}, ValueError, r"hosts\[0\].*sentinels must be"),
+        ({"hosts": [{"master_name": "m", "sentinels": ["a:1"]}]}, ValueError, r"hosts\[0\].*sentinels must be"),
+        ({"hosts": [{"master_name": "m", "sentinels": [("a", "b")]}]}, ValueError, r"hosts\[0\].*sentinels must be"),
         ({"prefix": b"asgi"}, TypeError, "prefix"),
         ({"expiry": float("inf")}, ValueError, "expiry"),
         ({"expiry": 1e300}, ValueError, "expiry"),
@@ -203,6 +204,19 @@ async def test_prefixes_keep_apart(make_layer, prefix):
     await there.group_send("group", MESSAGE)
     for name in (channel, "plain"):
         assert await asyncio.wait_for(here.receive(name), DEADLINE) == MESSAGE
+
+
+async def test_databases_keep_plain_channels_apart_and_nothing_else(make_layer, redis):
+    """Redis's pub/sub has none: docs/redis.md warns of it."""
+    first = make_layer()
+    second = make_layer(hosts=[{"address": redis.url, "db": 1}])
+    channel = await first.new_channel()
+    await first.group_add("group", channel)
+    await second.send("plain", {"type": "second"})
+    await first.send("plain", {"type": "first"})
+    await second.group_send("group", MESSAGE)
+    for name, expected in (("plain", {"type": "first"}), (channel, MESSAGE)):
+        assert await asyncio.wait_for(first.receive(name), DEADLINE) == expected
 
 
 @pytest.mark.parametrize("format", ["json", "msgpack"])

@@ -117,7 +117,7 @@ def require_usable(settings: dict[str, Any]) -> None:
 
 
 def is_host_and_port(entry: Any) -> bool:
-    return isinstance(entry, (tuple, list)) and len(entry) == 2
+    return isinstance(entry, (tuple, list)) and len(entry) == 2 and str(entry[1]).isdecimal()
 
 
 def make_pool(settings: dict[str, Any]) -> redis_asyncio.ConnectionPool:
