@@ -49,6 +49,27 @@ def test_one_loop_after_another(redis):
     assert redis.command("CLIENT", "LIST").count("\n") == clients
 
 
+def test_a_loop_for_each_call(redis):
+    """async_to_sync makes one, and ends it: nobody listens between the calls of a shell, or of a test."""
+    layer, other = (RedisChannelLayer(hosts=[redis.url]) for _ in range(2))
+    channel = async_to_sync(layer.new_channel)()
+    async_to_sync(layer.group_add)("group", channel)
+    for number in range(3):
+        async_to_sync(layer.group_send)("group", {"type": "x", "number": number})
+    async_to_sync(other.group_send)("group", {"type": "lost"})
+    async_to_sync(layer.send)(channel, {"type": "direct"})
+
+    async def take():
+        async with asyncio.timeout(DEADLINE):
+            return await layer.receive(channel)
+
+    assert [async_to_sync(take)().get("number") for _ in range(4)] == [0, 1, 2, None]
+    async_to_sync(layer.group_discard)("group", channel)
+    async_to_sync(layer.group_send)("group", MESSAGE)
+    async_to_sync(layer.send)(channel, {"type": "last"})
+    assert async_to_sync(take)() == {"type": "last"}
+
+
 def test_a_loop_that_rests(redis):
     """A loop that does not run now and then is taken up again."""
     layer = RedisChannelLayer(hosts=[redis.url])

@@ -231,9 +231,17 @@ class RedisChannelLayer(ChannelLayer):
         self.require_message(message)
         self.require_valid_group_name(group)
         name = self._group_prefix + group
-        receivers = await self._publish(name, self._published.serialize(with_expiry(message, expiry)))
+        data = self._published.serialize(with_expiry(message, expiry))
+        # Members, and no loop that listens for them: async_to_sync ends its loop with each call.
+        unheard = self._home is None and self.local.has_group(group)
+        if unheard:
+            await self._listen(name)
+        receivers = await self._publish(name, data)
         if receivers and self._home is not None:
             self._home.note_published(name)
+        if unheard:
+            home = self._attend()
+            await self._on(home, home.catch_up)
         await self._neighbours.look_at_group(self._here(), group, receivers)
 
     # ---- The whole ----
