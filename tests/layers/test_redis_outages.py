@@ -95,6 +95,22 @@ async def test_going_away_and_coming_back(make_layer, own_redis, caplog):
     )  # lost, and why it stays away
 
 
+async def test_groups_left_in_an_outage_leave_nothing_behind(make_layer, own_redis):
+    server = own_redis()
+    layer = make_layer(server.url)
+    channel = await layer.new_channel()
+    for number in range(20):
+        await layer.group_add(f"group-{number}", channel)
+    server.kill()
+    await until(lambda: layer.gaps == 1)
+    for number in range(20):
+        await layer.group_discard(f"group-{number}", channel)
+    server.start()
+    await layer.group_add("last", channel)
+    names = layer._home.subscription_for("last")._names
+    assert sorted(names) == [b"asgi__group__last", layer._own_channel.encode()]
+
+
 async def test_a_worker_waits_through_an_outage(make_layer, own_redis):
     server = own_redis()
     worker, sender = make_layer(server.url), make_layer(server.url)

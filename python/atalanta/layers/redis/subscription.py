@@ -212,7 +212,9 @@ class Subscription(Link):
 
     def _connected(self) -> None:
         self._had_connection = True
-        self._restoring = {name for name, state in self._names.items() if state.wanted}
+        # What was given up in the meantime has nothing left to be undone.
+        self._names = {name: state for name, state in self._names.items() if state.wanted}
+        self._restoring = set(self._names)
         self._changed = set(self._restoring)
         self._write_changes()
 
