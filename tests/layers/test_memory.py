@@ -111,6 +111,13 @@ async def test_a_key_of_the_redis_layers_is_refused(key):
             await send("name", {key: "x"})
 
 
+@pytest.mark.parametrize("prefix", ["a!b", "a b", "é", "x" * 60])
+async def test_a_prefix_that_makes_no_name_is_refused(prefix):
+    """At once, not when somebody sends to it."""
+    with pytest.raises(TypeError, match="Channel name must be"):
+        await InMemoryChannelLayer().new_channel(prefix)
+
+
 async def test_names_are_unlike_each_other():
     layer = InMemoryChannelLayer()
     names = {await layer.new_channel() for _ in range(100)}

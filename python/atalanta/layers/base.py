@@ -93,9 +93,11 @@ class ChannelLayer(BaseChannelLayer):
     async def new_channel(self, prefix: str = "specific.") -> str:
         """A name that nobody else has, for a channel that only this process receives from.
 
-        It begins with the prefix, and has a "!".
+        It begins with the prefix, and has a "!". Raises TypeError for a prefix with which it is no name.
         """
-        return f"{prefix.rstrip('.')}.{self.process_name()}!{uuid.uuid4().hex}"
+        name = f"{prefix.rstrip('.')}.{self.process_name()}!{uuid.uuid4().hex}"
+        self.require_valid_channel_name(name)
+        return name
 
     def process_name(self) -> str:
         """The part of the names of this process' channels between prefix and "!"."""
