@@ -51,7 +51,8 @@ async def test_everything_serializable_arrives_as_it_was(make_layer):
 async def test_keys_that_are_no_strings_arrive(make_layer):
     """As on the in-memory layer."""
     here, there = make_layer(), make_layer()
-    message = {"type": "votes", 7: 1, "nested": {1: "int", 1.5: "float", None: "none", False: "bool", b"b": "bytes"}}
+    nested = {1: "int", 1.5: "float", None: "none", False: "bool", b"b": "bytes"}
+    message = {"type": "votes", 7: 1, "nested": nested}
     channel = await here.new_channel()
     await here.group_add("group", channel)
     for layer in (here, there):
