@@ -1,4 +1,4 @@
-"""Numbers among settings and options: one check of their kind and range."""
+"""Numbers among options and settings, those of channel layers too: one check of their kind and range."""
 
 import sys
 from typing import Any

@@ -1,7 +1,6 @@
 """What every channel layer of ours has: Channels' settings, name rules, drops that are counted and logged."""
 
 import logging
-import sys
 import uuid
 from collections.abc import Callable, Mapping
 from re import Pattern
@@ -12,6 +11,7 @@ from channels.layers import BaseChannelLayer
 from atalanta._core import Mailbox
 from atalanta.broadcast import broadcast_event
 from atalanta.layers.local import LocalChannels
+from atalanta.numbers import number_error
 from atalanta.rate_limited import RateLimited
 
 logger = logging.getLogger("atalanta.layers")
@@ -25,8 +25,9 @@ RESERVED_KEYS = ("__asgi_channel__", EXPIRY_KEY)
 
 def require_capacity(name: str, messages: Any) -> None:
     """Raise ValueError unless this can be a capacity, in messages."""
-    if not isinstance(messages, int) or not 0 < messages <= sys.maxsize:
-        raise ValueError(f"{name}: expected a whole number above 0, got {messages!r}")
+    error = number_error(messages, int, 1)
+    if error is not None:
+        raise ValueError(f"{name}: {error}")
 
 
 def require_capacities(channel_capacity: Any) -> None:
