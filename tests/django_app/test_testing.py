@@ -86,6 +86,7 @@ def get_answering():
 def test_a_server_process_on_a_port_of_the_callers_choice_ends_after_its_last_request():
     port = free_port()
     process = ServerProcess("127.0.0.1", get_answering, {"lifespan": "off", "max_requests": 1}, port=port)
+    process.daemon = True  # or pytest would wait for it when this fails
     process.start()
     assert process.ready.wait(20)
     with urlopen(f"http://127.0.0.1:{port}/", timeout=20) as response:
