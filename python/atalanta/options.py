@@ -492,6 +492,7 @@ OPTIONS: tuple[Option, ...] = (
         "server processes (WEB_CONCURRENCY is not read)",
         metavar="NUMBER",
         minimum=1,
+        maximum=1000,  # a slip of the finger would take all memory
     ),
     Option(
         "reload",

@@ -99,6 +99,7 @@ def test_values_in_the_environment(name, text, value):
         ("port", "-1", "less than 0"),
         ("port", "http", "not a whole number"),
         ("workers", "0", "less than 1"),
+        ("workers", "8000", "more than 1000"),
         ("websocket_max_fragments", "9" * 19, f"more than {2**63 - 1}"),
         ("fd", "2147483648", "more than 2147483647"),
         ("workers", "1.5", "not a whole number"),
