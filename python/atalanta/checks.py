@@ -20,6 +20,8 @@ STATICFILES = "django.contrib.staticfiles"
 DAPHNE_SETTINGS = {"DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": "WEBSOCKET_MAX_MESSAGE_SIZE"}
 DAPHNE_FRAME_SIZE = "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE"
 
+OWN_PREFIX = "Give every site on one Redis a prefix of its own: 'CONFIG': {'prefix': …}."
+
 PACKAGES = "Install redis and msgpack: Atalanta's extra 'redis' brings them."
 
 
@@ -29,20 +31,29 @@ def check_installed_apps(app_configs: Sequence[Any] | None = None, **kwargs: Any
     return [*_check_order(names), *_check_setting(), *_check_layers()]
 
 
-def broken_layers(layers: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str | None]]:
-    """Atalanta's layers in this CHANNEL_LAYERS that cannot be made: their alias, why, and what to do.
+def layer_warnings(layers: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str | None]]:
+    """What is wrong with Atalanta's layers in this CHANNEL_LAYERS: (id of the check, text, hint).
 
     Channels makes a layer for the first consumer; until then nobody would know. Making one opens no
     connection.
     """
     for alias, layer in (layers or {}).items():
-        if layer.get("BACKEND", "").startswith("atalanta."):
-            try:
-                import_string(layer["BACKEND"])(**layer.get("CONFIG", {}))
-            except (ImportError, TypeError, ValueError) as error:
-                missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
-                packages = missing.partition(".")[0] in ("redis", "msgpack")
-                yield alias, f"{error}.", PACKAGES if packages else None
+        if not layer.get("BACKEND", "").startswith("atalanta."):
+            continue
+        try:
+            made = import_string(layer["BACKEND"])(**layer.get("CONFIG", {}))
+        except (ImportError, TypeError, ValueError) as error:
+            missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+            packages = missing.partition(".")[0] in ("redis", "msgpack")
+            text = f"CHANNEL_LAYERS[{alias!r}] cannot be used: {error}."
+            yield "atalanta.W003", text, PACKAGES if packages else None
+        else:
+            if database := getattr(made, "shared_database", None):
+                text = (
+                    f"CHANNEL_LAYERS[{alias!r}] is in database {database}, but its groups are those of all "
+                    "databases: Redis's pub/sub has none."
+                )
+                yield "atalanta.W004", text, OWN_PREFIX
 
 
 def _check_order(names: list[str]) -> list[CheckMessage]:
@@ -90,8 +101,8 @@ def _check_setting() -> list[CheckMessage]:
 
 def _check_layers() -> list[CheckMessage]:
     return [
-        Warning(f"CHANNEL_LAYERS[{alias!r}] cannot be used: {reason}", hint=hint, id="atalanta.W003")
-        for alias, reason, hint in broken_layers(getattr(settings, "CHANNEL_LAYERS", None))
+        Warning(text, hint=hint, id=id)
+        for id, text, hint in layer_warnings(getattr(settings, "CHANNEL_LAYERS", None))
     ]
 
 

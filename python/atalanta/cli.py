@@ -94,7 +94,7 @@ def listen_and_run(application: str, options: SimpleNamespace, log_config: Any) 
     )
     check_certificate(config)
     warn_of_memory_layer(options.workers)
-    warn_of_broken_layers()
+    warn_of_layers()
     raise_descriptor_limit()
     with Listeners() as listeners:
         for endpoint in endpoints:
@@ -234,12 +234,12 @@ def warn_of_memory_layer(workers: int) -> None:
             )
 
 
-def warn_of_broken_layers() -> None:
-    """Say what every consumer will fail with."""
+def warn_of_layers() -> None:
+    """Say what is wrong with layers before a consumer fails with it."""
     layers = channel_layers()
     if not layers:
         return
-    from atalanta.checks import broken_layers
+    from atalanta.checks import layer_warnings
 
-    for alias, reason, hint in broken_layers(layers):
-        logger.warning("CHANNEL_LAYERS[%r] cannot be used: %s%s", alias, reason, f" {hint}" if hint else "")
+    for _, text, hint in layer_warnings(layers):
+        logger.warning("%s%s", text, f" {hint}" if hint else "")

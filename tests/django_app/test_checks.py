@@ -1,4 +1,4 @@
-"""System checks: who serves runserver, settings that have no effect, layers that cannot be made."""
+"""System checks: who serves runserver, settings that have no effect, layers that cannot be made or are mixed."""
 
 import json
 import subprocess
@@ -9,6 +9,11 @@ import pytest
 from .running import GUARD, PROJECT, environment, manage
 
 STATIC = "django.contrib.staticfiles"
+
+
+def redis_layer(**config):
+    return {"BACKEND": "atalanta.layers.RedisChannelLayer", "CONFIG": config}
+
 
 # Settings, what the one message says (none: no message), and the app whose runserver runs.
 CASES = [
@@ -47,6 +52,17 @@ CASES = [
     (
         {"CHANNEL_LAYERS": {"other": {"BACKEND": "atalanta.layers.RedisChannelLayer", "CONFIG": {"host": 1}}}},
         ["atalanta.W003", "CHANNEL_LAYERS['other'] cannot be used", "'host'"],
+        "atalanta",
+    ),
+    (
+        {"CHANNEL_LAYERS": {"default": redis_layer(hosts=["redis://127.0.0.1:6379/1"])}},
+        ["atalanta.W004", "CHANNEL_LAYERS['default'] is in database 1, but its groups are those of all databases", "Give every site on one Redis a prefix"],
+        "atalanta",
+    ),
+    ({"CHANNEL_LAYERS": {"default": redis_layer(hosts=["redis://127.0.0.1:6379/0"])}}, [], "atalanta"),
+    (
+        {"CHANNEL_LAYERS": {"default": redis_layer(hosts=["redis://127.0.0.1:6379/1"], prefix="staging")}},
+        [],
         "atalanta",
     ),
 ]

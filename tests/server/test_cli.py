@@ -69,7 +69,7 @@ def test_a_layer_that_cannot_be_made_is_told_before_the_first_consumer_fails(set
     settings(
         CHANNEL_LAYERS={"default": {"BACKEND": "atalanta.layers.InMemoryChannelLayer", "CONFIG": config}}
     )
-    cli.warn_of_broken_layers()
+    cli.warn_of_layers()
     assert told in caplog.text and bool(caplog.text) is bool(told)
 
 

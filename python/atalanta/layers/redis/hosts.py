@@ -59,6 +59,7 @@ class Host:
             require_usable(settings)
             connection = make_pool(settings).make_connection()
             self._place = self._describe(connection)
+            self.database = connection.db
             self.timeout = self._timeout_of(connection)
         except (TypeError, ValueError, KeyError, RedisError) as error:
             raise ValueError(f"hosts[{index}] is not usable: {error}") from error

@@ -29,6 +29,8 @@ logger = logging.getLogger("atalanta.layers")
 # Between a channel's name and the message, in what is published to a process. No name has it.
 SEPARATOR = b"\0"
 
+DEFAULT_PREFIX = "asgi"
+
 # Seconds. Redis counts in milliseconds since 1970, in 63 bits.
 LONGEST_EXPIRY = 10**12
 
@@ -61,7 +63,7 @@ class RedisChannelLayer(ChannelLayer):
     def __init__(
         self,
         hosts: Sequence[Any] | None = None,
-        prefix: str = "asgi",
+        prefix: str = DEFAULT_PREFIX,
         expiry: float = 60,
         group_expiry: float = 86400,
         capacity: int = 100,
@@ -108,6 +110,13 @@ class RedisChannelLayer(ChannelLayer):
         self._closing: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self._home: LoopConnections | None = None
         self._neighbours = Neighbours(self.prefix)
+
+    @property
+    def shared_database(self) -> int | None:
+        """A database that was chosen where a prefix was not: its groups are those of all databases."""
+        if self.prefix != DEFAULT_PREFIX:
+            return None
+        return next((host.database for host in self._servers if host.database), None)
 
     def __str__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(str, self._servers))})"
