@@ -42,7 +42,8 @@ CASES = [
         ["atalanta.W002", "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE is daphne's", "Remove it: a frame may be as large"],
         "atalanta",
     ),
-    ({"ATALANTA": {"PING_INTERVALL": 5}}, ["atalanta.E002", "did you mean 'PING_INTERVAL'?"], "atalanta"),
+    ({"ATALANTA": {"PING_INTERVALL": 5}}, ["atalanta.E002", "did you mean 'PING_INTERVAL'? None"], "atalanta"),
+    ({"ATALANTA": {"PORT": 70000}}, ["atalanta.E002", "ATALANTA['PORT']: 70000 is more than 65535. None"], "atalanta"),
     ({"CHANNEL_LAYERS": {"default": {"BACKEND": "atalanta.layers.RedisChannelLayer"}}}, [], "atalanta"),
     (
         {"CHANNEL_LAYERS": {"default": {"BACKEND": "atalanta.layers.RedisLayer"}}},

@@ -1,4 +1,5 @@
-"""late.describe: where a task is. That the log has it, and when, is in tests/asgi/test_shutdown.py and tests/channels."""
+"""Where a late task is, and who is watched. What the log has of it, and when, is in tests/asgi/test_shutdown.py and
+tests/channels."""
 
 import asyncio
 
@@ -50,3 +51,16 @@ async def test_the_innermost_frames_and_what_they_wait_for(waits, places, awaite
     assert described.endswith(f", waiting for {awaited}")
     task.cancel()
     await asyncio.wait([task])
+
+
+async def test_a_connection_that_goes_during_the_shutdown_is_not_waited_for():
+    connections = set()
+    watcher = late.LateApplications(asyncio.get_running_loop(), connections)
+    watcher.add("first", 10)
+    assert connections == {watcher}
+    watcher.shutdown()
+    watcher.add("second", 10)
+    assert not connections
+    watcher.discard("first")
+    watcher.discard("second")
+    assert watcher.timer is None

@@ -102,3 +102,16 @@ def test_the_class_for_http(name, behind):
 def test_a_configuration_can_go_to_another_process():
     config = pickle.loads(pickle.dumps(Config("module:application", merged({"shutdown_code": 1001}))))
     assert config.websocket_settings.shutdown_code == 1001
+
+
+async def test_a_root_path_that_only_a_proxy_names_begins_the_path():
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope)
+
+    served = Config("module:application", merged({"proxy_headers": True})).wrapped(app)
+    headers = [(b"daphne-root-path", b"/shop")]
+    scope = {"type": "websocket", "path": "/ws", "raw_path": b"/ws", "root_path": "", "headers": headers}
+    await served({**scope, "scheme": "ws", "client": ("127.0.0.1", 5), "query_string": b""}, None, None)
+    assert [(each["root_path"], each["path"]) for each in seen] == [("/shop", "/shop/ws")]
