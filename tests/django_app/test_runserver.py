@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import ssl
+import sys
 import time
 
 import pytest
@@ -118,8 +119,7 @@ def test_each_kind_of_status_has_daphnes_level_and_colour(tmp_path):
 
 
 def test_reload_with_open_websockets(tmp_path):
-    """Autoreload waits for nobody, but says that it restarts, and the page can connect again; then Control-C
-    ends both processes, and says so too."""
+    """Autoreload waits for nobody, but says that it restarts, and the page can connect again."""
     with runserver(tmp_path, copy=True) as server:
         with contextlib.ExitStack() as stack:
             websockets = [stack.enter_context(server.connect()) for _ in range(3)]
@@ -133,8 +133,17 @@ def test_reload_with_open_websockets(tmp_path):
         with server.connect() as websocket:
             websocket.send("again")
             assert websocket.recv(timeout=GUARD) == "again"
-            assert server.stop() == 0
-            assert closed(websocket) == 1012
+        assert "Traceback" not in server.log
+
+
+@pytest.mark.skipif(
+    hasattr(sys, "gettotalrefcount"),
+    reason="a debug build of CPython aborts when a signal raises while os.stat() makes its result",
+)
+def test_control_c_under_the_reloader_closes_websockets(tmp_path):
+    with runserver(tmp_path) as server, server.connect() as websocket:
+        assert server.stop() == 0
+        assert closed(websocket) == 1012
         assert "Traceback" not in server.log
 
 
