@@ -68,8 +68,7 @@ class Option:
         try:
             number = self.kind(text)
         except ValueError:
-            what = "a whole number" if self.kind is int else "a number of seconds"
-            raise OptionError(f"{text!r} is not {what}") from None
+            raise OptionError(number_error(text, self.kind)) from None
         return self.checked(number)
 
     def from_setting(self, value: Any) -> Any:

@@ -53,15 +53,16 @@ class Compression:
     """Messages of fewer bytes are sent as they are."""
 
     def __post_init__(self) -> None:
-        for names, least, most in (
-            (("server_max_window_bits", "client_max_window_bits"), 9, 15),
-            (("level", "memory_level"), 1, 9),
-            (("threshold",), 0, None),
+        for name, least, most in (
+            ("server_max_window_bits", 9, 15),
+            ("client_max_window_bits", 9, 15),
+            ("level", 1, 9),
+            ("memory_level", 1, 9),
+            ("threshold", 0, None),
         ):
-            for name in names:
-                error = number_error(getattr(self, name), int, least, most)
-                if error is not None:
-                    raise ValueError(f"{name}: {error}")
+            error = number_error(getattr(self, name), int, least, most)
+            if error is not None:
+                raise ValueError(f"{name}: {error}")
 
     @cached_property
     def core_values(self) -> tuple[int, ...]:
