@@ -140,10 +140,15 @@ def test_reload_with_open_websockets(tmp_path):
     hasattr(sys, "gettotalrefcount"),
     reason="a debug build of CPython aborts when a signal raises while os.stat() makes its result",
 )
-def test_control_c_under_the_reloader_closes_websockets(tmp_path):
-    with runserver(tmp_path) as server, server.connect() as websocket:
-        assert server.stop() == 0
-        assert closed(websocket) == 1012
+def test_control_c_after_a_reload_ends_both_processes_and_closes_websockets(tmp_path):
+    with runserver(tmp_path, copy=True) as server:
+        source = server.project / "urls.py"
+        change(server, source, source.read_text() + "\n")
+        until(lambda: len(server.banners) == 2, "the second start")
+        until(lambda: answers(server), "an answer")
+        with server.connect() as websocket:
+            assert server.stop() == 0
+            assert closed(websocket) == 1012
         assert "Traceback" not in server.log
 
 
